@@ -1,1 +1,7 @@
-//! To come.
+//! The doors to the kernel: descriptors, locks, mounts, namespaces, control groups, capabilities, terminals.
+//!
+//! Everything `unsafe` of the container path lives here, one wrapper a call, each with typed arguments and owned
+//! descriptors. It is not a policy: what to mount or whom to trust is decided by the callers.
+
+pub mod lock;
+pub mod path;

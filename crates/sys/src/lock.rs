@@ -1,0 +1,117 @@
+//! flock(2) on folders and files: how processes see that a pod lives or that a store is in use.
+#![expect(unsafe_code, reason = "adopting an inherited descriptor has no safe form")]
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// How a lock excludes others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Many holders at once, none of them exclusive.
+    Shared,
+    /// One holder.
+    Exclusive,
+}
+
+/// A descriptor on which this process (or an ancestor that handed it down) holds a flock.
+///
+/// The lock belongs to the open file description: it ends when the last copy of the descriptor is closed.
+#[derive(Debug)]
+pub struct LockFd(OwnedFd);
+
+impl LockFd {
+    /// Waits for the lock.
+    pub fn wait(file: OwnedFd, mode: Mode) -> io::Result<Self> {
+        let how = match mode {
+            Mode::Shared => FlockOperation::LockShared,
+            Mode::Exclusive => FlockOperation::LockExclusive,
+        };
+        loop {
+            match flock(&file, how) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::INTR) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+
+    /// Takes the lock if nobody is in the way; `None` means somebody is.
+    pub fn attempt(file: OwnedFd, mode: Mode) -> io::Result<Option<Self>> {
+        let how = match mode {
+            Mode::Shared => FlockOperation::NonBlockingLockShared,
+            Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(&file, how) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Adopts a descriptor by its number, as handed down across exec; close-on-exec is set again.
+    ///
+    /// # Errors
+    /// The number is not an open descriptor.
+    pub fn inherited(number: i32) -> io::Result<Self> {
+        if number <= 2 {
+            return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
+        }
+        // SAFETY: the number is only used to ask the kernel for its flags; a closed one is EBADF.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+        fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
+        // SAFETY: it is open (the call above succeeded), and by the contract of the lock variable it was made for
+        // this process alone: nothing else in it owns the number.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
+    }
+
+    /// The number to hand down; close-on-exec is cleared, so that the lock survives the next exec.
+    pub fn hand_down(&self) -> io::Result<i32> {
+        let flags = fcntl_getfd(&self.0)?;
+        fcntl_setfd(&self.0, flags.difference(FdFlags::CLOEXEC))?;
+        Ok(self.0.as_raw_fd())
+    }
+}
+
+impl AsFd for LockFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<LockFd> for OwnedFd {
+    fn from(lock: LockFd) -> Self {
+        lock.0
+    }
+}
+
+/// Whether somebody holds an exclusive lock on this open folder or file; never waits and keeps nothing.
+pub fn held_exclusively(file: BorrowedFd<'_>) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            flock(file, FlockOperation::Unlock)?;
+            Ok(false)
+        }
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(other) => Err(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn exclusive_is_seen_and_ends_with_the_descriptor() {
+        let path = std::env::temp_dir().join(format!("sys-lock-{}", std::process::id()));
+        let open = || OwnedFd::from(File::create(&path).unwrap());
+        let held = LockFd::attempt(open(), Mode::Exclusive).unwrap().unwrap();
+        assert!(held_exclusively(open().as_fd()).unwrap());
+        assert!(LockFd::attempt(open(), Mode::Shared).unwrap().is_none());
+        drop(held);
+        assert!(!held_exclusively(open().as_fd()).unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
+}
