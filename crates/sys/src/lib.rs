@@ -3,5 +3,14 @@
 //! Everything `unsafe` of the container path lives here, one wrapper a call, each with typed arguments and owned
 //! descriptors. It is not a policy: what to mount or whom to trust is decided by the callers.
 
+pub mod beneath;
+pub mod capability;
+pub mod cgroup;
+pub mod descriptor;
 pub mod lock;
+pub mod mount;
+pub mod namespace;
 pub mod path;
+pub mod process;
+pub mod signal;
+pub mod terminal;

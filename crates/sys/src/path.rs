@@ -16,7 +16,11 @@ pub struct PathError {
 
 impl PathError {
     /// Names the operation (a system call's name, lower case) and the path of a failure.
-    pub fn new(operation: &'static str, path: impl AsRef<Path>, cause: impl Into<io::Error>) -> Self {
+    pub fn new(
+        operation: &'static str,
+        path: impl AsRef<Path>,
+        cause: impl Into<io::Error>,
+    ) -> Self {
         Self { operation, path: path.as_ref().to_owned(), cause: cause.into() }
     }
 

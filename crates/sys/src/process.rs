@@ -1,0 +1,322 @@
+//! Processes: cloning into namespaces, running a program beside a suspended parent, waiting, dying with the parent.
+#![expect(unsafe_code, reason = "clone, execve and setsid of a child have no safe form")]
+
+use crate::namespace::Kinds;
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::null_mut;
+
+/// What clone returned.
+#[derive(Debug)]
+pub enum Cloned {
+    /// To the process that called.
+    Parent {
+        /// The child's number in the caller's namespace.
+        pid: Pid,
+        /// The child itself, whatever becomes of its number.
+        pidfd: OwnedFd,
+    },
+    /// To the child.
+    Child,
+}
+
+/// `struct clone_args` of the kernel, first version.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// Clones the calling process, with a copy of its memory, into new namespaces.
+///
+/// # Errors
+/// The kernel refuses, or the process has more than one thread (the copy of a lock held by another would stay locked).
+pub fn clone(kinds: Kinds) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    let args = CloneArgs {
+        flags: (kinds.0 | libc::CLONE_PIDFD) as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let (args, size): (*const CloneArgs, usize) = (&raw const args, size_of::<CloneArgs>());
+    // SAFETY: without CLONE_VM the child has its own copy of all memory and goes on from here like after fork. The
+    // programs that call this start no thread, so no lock of the C library is held by somebody the child lacks. The
+    // kernel reads `size` bytes of a live structure and writes one descriptor number.
+    let rc = unsafe { libc::syscall(libc::SYS_clone3, args, size) };
+    match rc {
+        0 => Ok(Cloned::Child),
+        pid if pid > 0 => {
+            let pid = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
+            // SAFETY: the kernel has just made it for us.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid, pidfd })
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Where a child failed before its program ran: the step (numbered by the caller) and the kernel's reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildFailure<S> {
+    /// The step.
+    pub step: S,
+    /// The kernel's reason.
+    pub errno: i32,
+}
+
+const STACK: usize = 64 * 1024;
+
+struct Launch<'a, S> {
+    prepare: &'a mut dyn FnMut() -> ChildFailure<S>,
+    failure: Option<ChildFailure<S>>,
+}
+
+extern "C" fn in_child<S>(launch: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `run_beside` passes a pointer to its own `Launch<S>`, which lives while the parent is suspended, and
+    // nobody else uses it meanwhile.
+    let launch = unsafe { &mut *launch.cast::<Launch<'_, S>>() };
+    launch.failure = Some((launch.prepare)());
+    // SAFETY: ends the child at once, without running anything of the parent's at-exit list.
+    unsafe { libc::_exit(255) }
+}
+
+/// Starts a child that borrows our memory while we are suspended, until it executes a program or gives up.
+///
+/// `prepare` runs in the child: it makes the child what the program needs and executes it. It returns only if that
+/// failed, and what it returns comes back here, through the shared memory, with the child already gone.
+/// It must not allocate, take locks or touch anything the parent would miss: system calls only.
+///
+/// # Errors
+/// No child could be made.
+pub fn run_beside<S>(
+    prepare: &mut dyn FnMut() -> ChildFailure<S>,
+) -> io::Result<Result<Pid, ChildFailure<S>>> {
+    let stack = ChildStack::new()?;
+    let mut launch = Launch { prepare, failure: None };
+    let argument: *mut Launch<'_, S> = &raw mut launch;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: CLONE_VFORK suspends us until the child has executed or ended, so `launch` and the stack outlive its use
+    // of them; the stack is its own; the function has the type that clone wants.
+    let rc = unsafe { libc::clone(in_child::<S>, stack.top(), flags, argument.cast()) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let pid = Pid::from_raw(rc).ok_or(io::ErrorKind::InvalidData)?;
+    match launch.failure {
+        None => Ok(Ok(pid)),
+        Some(failure) => {
+            wait_for(pid)?;
+            Ok(Err(failure))
+        }
+    }
+}
+
+/// A stack for one child, with a page below it that must not be touched.
+struct ChildStack(*mut libc::c_void);
+
+impl ChildStack {
+    fn new() -> io::Result<Self> {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: asks for new memory at an address of the kernel's choice.
+        let base =
+            unsafe { libc::mmap(null_mut(), STACK, protection, flags | libc::MAP_STACK, -1, 0) };
+        if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self(base)) }
+    }
+
+    fn top(&self) -> *mut libc::c_void {
+        self.0.wrapping_byte_add(STACK)
+    }
+}
+
+impl Drop for ChildStack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; the child that used it has executed or ended.
+        unsafe { libc::munmap(self.0, STACK) };
+    }
+}
+
+/// Words for execve, with the table of pointers made beforehand: nothing is allocated when it is used.
+#[derive(Debug)]
+pub struct Words {
+    words: Vec<CString>,
+    table: Vec<*const libc::c_char>,
+}
+
+impl Words {
+    /// The words, in order.
+    pub fn new(words: Vec<CString>) -> Self {
+        let table = words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { words, table }
+    }
+
+    /// The words again.
+    pub fn list(&self) -> &[CString] {
+        &self.words
+    }
+}
+
+/// Becomes another program; returns only the reason why not.
+pub fn exec(path: &CString, argv: &Words, env: &Words) -> i32 {
+    // SAFETY: the path ends in NUL; both tables end in a null pointer and point to live, terminated strings that
+    // `Words` owns and never changes.
+    unsafe { libc::execve(path.as_ptr(), argv.table.as_ptr(), env.table.as_ptr()) };
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// Makes a descriptor the standard one of this number (0, 1 or 2), kept across exec.
+///
+/// # Safety
+/// Only for a child that is about to execute: whoever owned the standard descriptor before must not rely on it.
+pub unsafe fn set_standard(number: i32, fd: BorrowedFd<'_>) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        return Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?);
+    }
+    // SAFETY: dup2 reads two numbers; that the old owner of `number` is done is our caller's promise.
+    let rc = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl End {
+    /// The code, or the bare number of the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Killed(signal) => signal,
+        }
+    }
+
+    /// The signal, if one ended the process.
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Exited(_) => None,
+            Self::Killed(signal) => Some(signal),
+        }
+    }
+}
+
+fn end_of(status: rustix::process::WaitStatus) -> Option<End> {
+    status.exit_status().map(End::Exited).or_else(|| status.terminating_signal().map(End::Killed))
+}
+
+/// Waits for one child.
+pub fn wait_for(pid: Pid) -> io::Result<End> {
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                if let Some(end) = end_of(status) {
+                    return Ok(end);
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+}
+
+/// The next child that has ended, if any has; it is gone afterwards.
+pub fn reap() -> io::Result<Option<(Pid, End)>> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                if let Some(end) = end_of(status) {
+                    return Ok(Some((pid, end)));
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+}
+
+/// Has the kernel kill this process when its parent thread ends.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Hides this process: its memory, program and descriptors are closed to all without the right to trace anybody.
+pub fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Sends a signal by number to a process.
+pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: two numbers, no memory; a bad signal is EINVAL.
+    let rc = unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal by number to every process the caller may signal, in its pid namespace, but itself and PID 1.
+pub fn kill_all(signal: i32) -> io::Result<()> {
+    // SAFETY: two numbers, no memory.
+    let rc = unsafe { libc::kill(-1, signal) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal by number to a process held by descriptor.
+pub fn signal_to(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let (fd, none) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: the descriptor is borrowed for the call; no detail is passed.
+    let rc = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0_u32) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the working directory lies inside the root of the calling process. Allocates nothing.
+pub fn works_inside_root() -> bool {
+    let mut path = [0_u8; 4096];
+    // SAFETY: the kernel writes at most as many bytes as the live buffer has.
+    let length = unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) };
+    // What lies outside is shown as "(unreachable)/…".
+    length > 0 && path[0] == b'/'
+}
+
+/// Ends this process as the signal would end one that does nothing about it.
+pub fn die_by(signal: i32) -> io::Result<()> {
+    crate::signal::set_default(signal);
+    crate::signal::Set::none().block_only()?;
+    kill(rustix::process::getpid(), signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Words {
+        Words::new(list.iter().map(|w| CString::new(*w).unwrap()).collect())
+    }
+
+    #[test]
+    fn a_child_executes_or_says_why_not() {
+        let (argv, env) = (words(&["sh", "-c", "exit 7"]), words(&[]));
+        let shell = CString::new("/bin/sh").unwrap();
+        let started =
+            run_beside(&mut || ChildFailure { step: 1, errno: exec(&shell, &argv, &env) }).unwrap();
+        assert_eq!(wait_for(started.unwrap()).unwrap(), End::Exited(7));
+
+        let nowhere = CString::new("/nowhere").unwrap();
+        let failed =
+            run_beside(&mut || ChildFailure { step: 2, errno: exec(&nowhere, &argv, &env) })
+                .unwrap();
+        assert_eq!(failed.unwrap_err(), ChildFailure { step: 2, errno: libc::ENOENT });
+    }
+}
