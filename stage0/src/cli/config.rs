@@ -1,0 +1,19 @@
+//! `rkt config`.
+
+use super::{Command, Context, ExitCode, Failure, Flag, Grammar, Parsed};
+
+/// How it is called.
+pub(crate) const COMMAND: Command = Command {
+    name: "config",
+    summary: "Print configuration for each stage in JSON format",
+    usage: "",
+    description: "",
+    grammar: Grammar::Words,
+    flags: &[Flag::on("pretty-print", "apply indent to format the output")],
+};
+
+/// Prints the merged configuration.
+pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
+    cx.print(&cx.config()?.to_json(args.bool("pretty-print")));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! What every command gets: the global flags, and what they lead to, opened when first asked for.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use stage0::config::{Config, Directories};
+use stage0::insecure::Insecure;
+use sys::path::At as _;
+
+use super::failure::Failure;
+use super::parse::Parsed;
+use super::print;
+
+/// The surroundings of one command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// `--debug`: say more on stderr, and pass it on to stage1.
+    pub(crate) debug: bool,
+    /// `--insecure-options`.
+    pub(crate) insecure: Insecure,
+    /// The configuration directories, lowest priority first.
+    pub(crate) directories: Directories,
+    prefix: &'static str,
+    dir: Option<PathBuf>,
+    data_dir: OnceCell<PathBuf>,
+    config: OnceCell<Config>,
+}
+
+impl Context {
+    pub(super) fn new(name: &'static str, args: &Parsed) -> Result<Self, Failure> {
+        let path = |flag| args.value(flag).map(PathBuf::from);
+        Ok(Self {
+            debug: args.bool("debug"),
+            insecure: Insecure::parse(args.value("insecure-options").unwrap_or_default())
+                .map_err(Failure::alone)?,
+            directories: Directories {
+                system: path("system-config"),
+                local: path("local-config"),
+                user: path("user-config"),
+            },
+            prefix: print::prefix(name),
+            dir: args.given("dir").map(PathBuf::from),
+            data_dir: OnceCell::new(),
+            config: OnceCell::new(),
+        })
+    }
+
+    /// The merged configuration files.
+    pub(crate) fn config(&self) -> Result<&Config, Failure> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = Config::load(&self.directories)
+            .map_err(|error| Failure::because("cannot get configuration", error))?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// The data directory, absolute and without symbolic links: flag, then configuration, then the default.
+    pub(crate) fn data_dir(&self) -> Result<&Path, Failure> {
+        if let Some(found) = self.data_dir.get() {
+            return Ok(found);
+        }
+        let named = match &self.dir {
+            Some(flag) => Cow::Borrowed(flag.as_path()),
+            None => match &self.config()?.data {
+                Some(configured) => Cow::Borrowed(configured.as_path()),
+                None => Cow::Borrowed(Path::new("/var/lib/rkt")),
+            },
+        };
+        let whole = resolve(&named)
+            .map_err(|error| Failure::because("cannot find the data directory", error))?;
+        Ok(self.data_dir.get_or_init(|| whole))
+    }
+
+    /// Refuses to go on as a plain user.
+    #[expect(
+        clippy::unused_self,
+        reason = "the commands ask their context, which alone may know of a way around it"
+    )]
+    pub(crate) fn require_root(&self) -> Result<(), Failure> {
+        if rustix::process::geteuid().is_root() {
+            Ok(())
+        } else {
+            Err(Failure::new("cannot run as unprivileged user"))
+        }
+    }
+
+    /// Writes one result to stdout, with the newline that it may lack.
+    #[expect(clippy::unused_self, reason = "results go where the command's context says")]
+    pub(crate) fn print(&self, result: &str) {
+        print::result(result);
+    }
+
+    /// Tells the user something on stderr, behind the command's prefix.
+    pub(crate) fn note(&self, text: &str) {
+        print::note(self.prefix, text);
+    }
+
+    /// Tells the user something on stderr in the name of a part: `image`, `stage0`, `networking`.
+    #[expect(clippy::unused_self, reason = "notes go where the command's context says")]
+    pub(crate) fn note_as(&self, part: &str, text: &str) {
+        print::note(part, text);
+    }
+}
+
+/// An absolute path without symbolic links, also where its end does not exist yet.
+fn resolve(named: &Path) -> Result<PathBuf, sys::path::PathError> {
+    let absolute = std::path::absolute(named).at("stat", named)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the data directory is named by the user of the host, for the host"
+    )]
+    match std::fs::canonicalize(&absolute) {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(absolute),
+        Err(error) => Err(error).at("stat", &absolute),
+    }
+}

@@ -1,0 +1,153 @@
+//! What a command that did not work leaves for the user: one line, or a tree of causes with `--debug`, and an exit code.
+
+use std::borrow::Cow;
+use std::error::Error;
+
+use super::print;
+
+/// The exit code of every failure of rkt itself.
+const FAILED: u8 = 254;
+
+/// The exit code of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExitCode(u8);
+
+impl ExitCode {
+    /// Everything that was asked for happened.
+    pub(crate) const SUCCESS: Self = Self(0);
+    /// rkt itself failed.
+    pub(crate) const FAILURE: Self = Self(FAILED);
+}
+
+impl From<u8> for ExitCode {
+    fn from(code: u8) -> Self {
+        Self(code)
+    }
+}
+
+impl From<ExitCode> for i32 {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.0)
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// `PREFIX: MESSAGE: INNERMOST CAUSE`.
+    Command,
+    /// `Error: MESSAGE`, then where help is.
+    Usage,
+    /// Everything was said already.
+    Silent,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    message: Cow<'static, str>,
+    /// Outermost first.
+    causes: Vec<String>,
+    hints: Vec<Cow<'static, str>>,
+    code: ExitCode,
+}
+
+impl Failure {
+    fn of(kind: Kind, message: Cow<'static, str>) -> Self {
+        Self { kind, message, causes: Vec::new(), hints: Vec::new(), code: ExitCode::FAILURE }
+    }
+
+    /// A failure that has no deeper cause: `PREFIX: MESSAGE`.
+    pub(crate) fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(Kind::Command, message.into())
+    }
+
+    /// What failed, and why: `PREFIX: MESSAGE: INNERMOST`, the whole chain with `--debug`.
+    pub(crate) fn because(message: impl Into<Cow<'static, str>>, error: impl Error) -> Self {
+        Self { causes: chain(&error), ..Self::new(message) }
+    }
+
+    /// An error that says everything itself: `PREFIX: INNERMOST`.
+    pub(crate) fn alone(error: impl Error) -> Self {
+        Self::because("", error)
+    }
+
+    /// The command line itself is wrong: `Error: MESSAGE` and where to find help.
+    pub(crate) fn usage(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(Kind::Usage, message.into())
+    }
+
+    /// The command has already said what went wrong; only the exit code is left.
+    pub(crate) fn silent() -> Self {
+        Self::of(Kind::Silent, Cow::Borrowed(""))
+    }
+
+    /// Adds a way out, shown in parentheses after the message.
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The exit code that goes with it.
+    pub(crate) fn code(&self) -> ExitCode {
+        self.code
+    }
+
+    /// The text for stderr, empty for a silent one; `command` is the whole name (`image rm`), empty without a command.
+    pub(crate) fn text(&self, command: &str, debug: bool) -> String {
+        match self.kind {
+            Kind::Silent => String::new(),
+            Kind::Usage => {
+                let help =
+                    if command.is_empty() { "rkt".to_owned() } else { format!("rkt {command}") };
+                let message = print::safe(&self.message);
+                format!("Error: {message}{}\nRun '{help} --help' for usage.\n", self.ways_out())
+            }
+            Kind::Command if debug => self.tree(print::prefix(command)),
+            Kind::Command => self.line(print::prefix(command)),
+        }
+    }
+
+    fn line(&self, prefix: &str) -> String {
+        let message = print::safe(&self.message);
+        let cause = self.causes.last().map_or("", String::as_str);
+        let cause = print::safe(cause);
+        let colon = if message.is_empty() || cause.is_empty() { "" } else { ": " };
+        format!("{prefix}: {message}{colon}{cause}{}\n", self.ways_out())
+    }
+
+    fn tree(&self, prefix: &str) -> String {
+        let mut text = format!("{prefix}: {}\n", print::safe(&self.message));
+        let mut indent = 0;
+        for cause in &self.causes {
+            indent += 2;
+            text.extend(std::iter::repeat_n(' ', indent));
+            text.push_str("└─");
+            text.push_str(&print::safe(cause));
+            text.push('\n');
+        }
+        if !self.hints.is_empty() {
+            text.push_str(self.ways_out().trim_start());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn ways_out(&self) -> String {
+        self.hints.iter().map(|hint| format!(" ({})", print::safe(hint))).collect()
+    }
+}
+
+/// An error and its sources, outermost first; a link that only repeats the one before is dropped.
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut links: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if links.last() != Some(&text) {
+            links.push(text);
+        }
+        next = error.source();
+    }
+    links
+}

@@ -1,0 +1,1 @@
+//! The flags that `run`, `prepare` and `run-prepared` share.

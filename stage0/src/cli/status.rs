@@ -1,0 +1,18 @@
+//! `rkt status`.
+
+use super::{Command, Context, ExitCode, Failure, Grammar, Parsed};
+
+/// How it is called.
+pub(crate) const COMMAND: Command = Command {
+    name: "status",
+    summary: "Check the status of a rkt pod",
+    usage: "UUID",
+    description: "",
+    grammar: Grammar::Words,
+    flags: &[],
+};
+
+/// Runs it.
+pub(crate) fn run(_cx: &Context, _args: &Parsed) -> Result<ExitCode, Failure> {
+    Err(Failure::new("not there yet"))
+}

@@ -1,0 +1,1 @@
+//! From an image reference to an image in the store.

@@ -1,0 +1,1 @@
+//! How a user names an image.

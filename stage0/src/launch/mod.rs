@@ -1,0 +1,1 @@
+//! From a prepared pod to its stage1: the last thing that stage0 does.

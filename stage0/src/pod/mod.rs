@@ -1,0 +1,1 @@
+//! The pods folder: phases, transitions, locks, listing and collection.

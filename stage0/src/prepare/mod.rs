@@ -1,0 +1,1 @@
+//! Fills a new pod's folder: stage1, apps, manifest.

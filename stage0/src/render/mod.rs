@@ -1,0 +1,1 @@
+//! Image to directories: the layers or the tree that a pod mounts.

@@ -1,0 +1,1 @@
+//! The image store: blobs, layers, trees and their records.
