@@ -14,6 +14,12 @@ pub(crate) const COMMAND: Command = Command {
 
 /// Prints the merged configuration.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
-    cx.print(&cx.config()?.to_json(args.bool("pretty-print")));
+    let config = cx.config()?;
+    let text = if args.bool("pretty-print") {
+        appc::json::to_string_pretty(config, "\t")
+    } else {
+        appc::json::to_string(config)
+    };
+    cx.print(&text.map_err(|error| Failure::because("cannot print configuration", error))?);
     Ok(ExitCode::SUCCESS)
 }

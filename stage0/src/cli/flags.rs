@@ -35,6 +35,10 @@ pub(crate) enum Repeat {
     All,
     /// It is an error.
     Once,
+    /// It is added, unless a value with the same key (what stands before `=`) was given.
+    Keys,
+    /// It is an error, and so is any other flag of this list.
+    OneOf(&'static [&'static str]),
 }
 
 /// How far a flag is part of what we offer.
@@ -162,6 +166,16 @@ impl Flag {
         Self { repeat: Repeat::Once, ..self }
     }
 
+    /// Collects `KEY=VALUE`s, each key once.
+    pub(crate) const fn keys(self) -> Self {
+        Self { repeat: Repeat::Keys, check: key_value, ..self }
+    }
+
+    /// Allows one value of all the flags of this list together.
+    pub(crate) const fn one_of(self, names: &'static [&'static str]) -> Self {
+        Self { repeat: Repeat::OneOf(names), ..self }
+    }
+
     /// Looks at each value before the command runs.
     pub(crate) const fn check(self, check: Check) -> Self {
         Self { check, ..self }
@@ -190,6 +204,31 @@ impl Flag {
     /// The name under which values are kept.
     pub(crate) fn key(&self) -> &'static str {
         self.alias_of.unwrap_or(self.name)
+    }
+}
+
+/// Puts tables together; `N` is the sum of their lengths.
+pub(crate) const fn join<const N: usize>(tables: &[&[Flag]]) -> [Flag; N] {
+    let mut all = [Flag::bool("", ""); N];
+    let (mut table, mut filled) = (0, 0);
+    while table < tables.len() {
+        let mut place = 0;
+        while place < tables[table].len() {
+            all[filled] = tables[table][place];
+            filled += 1;
+            place += 1;
+        }
+        table += 1;
+    }
+    assert!(filled == N, "the sum of the lengths is wrong");
+    all
+}
+
+/// The check of a `KEY=VALUE`.
+pub(crate) fn key_value(text: &str) -> Result<(), String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(()),
+        _ => Err("must be specified as key=value".to_owned()),
     }
 }
 

@@ -287,7 +287,6 @@ impl Stream {
             }
             Standing::Absent | Standing::Shown | Standing::Hidden => {}
         }
-        let images = self.parsed.images.len();
         let (kept, of) = match (flag.scope, self.parsed.images.last_mut()) {
             (Scope::Pod, _) => (&mut self.parsed.values, ""),
             (Scope::App | Scope::Both, Some(image)) => (&mut image.flags, " for the same image"),
@@ -296,11 +295,47 @@ impl Stream {
                 return Err(self.wrong(invalid(format!("--{} must follow an image", flag.name))));
             }
         };
-        if flag.repeat == Repeat::Once && kept.iter().any(|(key, _)| *key == flag.key()) {
-            let message = invalid(format!("--{} specified multiple times{of}", flag.name));
-            return Err(if images == 0 { Failure::usage(message) } else { self.wrong(message) });
+        if let Err(reason) = again(flag, &value, kept, of) {
+            let message = invalid(reason);
+            return Err(self.wrong(message));
         }
         kept.push((flag.key(), value));
         Ok(())
     }
 }
+
+/// Whether a flag may be given this value after those it already has.
+fn again(
+    flag: &Flag,
+    value: &str,
+    earlier: &[(&'static str, String)],
+    of: &str,
+) -> Result<(), String> {
+    let same = || earlier.iter().filter(|(name, _)| *name == flag.key());
+    let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
+    match flag.repeat {
+        Repeat::Last | Repeat::All => {}
+        Repeat::Once => {
+            if same().next().is_some() {
+                return Err(format!("--{} specified multiple times{of}", flag.name));
+            }
+        }
+        Repeat::Keys => {
+            let key_of = key(value);
+            if same().any(|(_, other)| key(other) == key_of) {
+                return Err(format!("key {} already set", quoted(&key_of)));
+            }
+        }
+        Repeat::OneOf(names) => match earlier.iter().find(|(name, _)| names.contains(name)) {
+            Some((name, _)) if *name == flag.key() => return Err(format!("--{name} already used")),
+            Some((name, _)) => {
+                return Err(format!("flags --{name} and --{} are mutually exclusive", flag.key()));
+            }
+            None => {}
+        },
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
