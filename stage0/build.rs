@@ -11,9 +11,6 @@ fn main() {
         .unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
     let version = said.split_whitespace().nth(1).unwrap_or(env!("CARGO_PKG_RUST_VERSION"));
-    #[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
-    {
-        println!("cargo::rustc-env=RUSTC_VERSION={version}");
-        println!("cargo::rerun-if-changed=build.rs");
-    }
+    println!("cargo::rustc-env=RUSTC_VERSION={version}");
+    println!("cargo::rerun-if-changed=build.rs");
 }

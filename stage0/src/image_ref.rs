@@ -147,6 +147,11 @@ impl ImageRef {
     }
 }
 
+/// Whether a path ends in `.aci`, in this very spelling.
+fn is_aci(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|end| end == "aci")
+}
+
 /// An id, if the word has the form of one.
 fn id(text: &str) -> Result<Option<IdText>, BadImageRef> {
     for (prefix, shortest, longest) in
@@ -183,7 +188,7 @@ fn file_url(text: &str, rest: &str) -> Result<ImageRef, BadImageRef> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let path = unescape(path).ok_or_else(invalid)?;
-    if path.starts_with('/') && path.ends_with(".aci") {
+    if path.starts_with('/') && is_aci(&path) {
         Ok(ImageRef::File(PathBuf::from(path)))
     } else {
         Err(invalid())
@@ -197,7 +202,7 @@ fn web_url(text: &str, rest: &str) -> Result<ImageRef, BadImageRef> {
         rest.split(['?', '#']).next().unwrap_or_default().split_once('/').ok_or_else(invalid)?;
     // Spaces and control characters would end the request line early.
     let plain = !text.contains(|letter: char| letter.is_whitespace() || letter.is_control());
-    if host.is_empty() || !path.ends_with(".aci") || !plain {
+    if host.is_empty() || !is_aci(path) || !plain {
         return Err(invalid());
     }
     Ok(ImageRef::Url(text.to_owned()))
@@ -295,9 +300,8 @@ mod tests {
             Ok(ImageRef::Url(url)) => format!("url {url}"),
             Ok(ImageRef::File(path)) => format!("file {}", path.display()),
             Ok(ImageRef::Name { name, labels }) => {
-                let labels: String =
-                    labels.iter().map(|label| format!(" {}={}", label.name, label.value)).collect();
-                format!("name {name}{labels}")
+                let labels = labels.iter().map(|label| format!(" {}={}", label.name, label.value));
+                format!("name {name}{}", labels.collect::<Vec<_>>().concat())
             }
             Ok(ImageRef::Docker(reference)) => format!("docker {}", reference.repository()),
             Ok(ImageRef::Layout { form, path, tag }) => {

@@ -11,8 +11,7 @@ mod cli;
 ///
 /// std's would cost time at each start (it reads `/proc/self/maps`), and would ignore SIGPIPE, for us and for
 /// the pod that this process becomes. Arguments reach `std::env` without it.
-#[cfg(not(test))]
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 extern "C" fn main() -> std::ffi::c_int {
     cli::main(std::env::args_os().skip(1)).into()
 }

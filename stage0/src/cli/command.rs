@@ -153,3 +153,58 @@ fn unknown(group: &str, word: &str, near: &[&str]) -> Failure {
     }
     Failure::usage(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_by_whole_name_or_unambiguous_beginning() {
+        for (group, word, found) in [
+            ("", "run", Some("run")),
+            ("", "run-", Some("run-prepared")),
+            ("", "vers", Some("version")),
+            ("", "im", Some("image")),
+            ("image", "cat", Some("image cat-manifest")),
+            ("image", "fetch", Some("image fetch")),
+            ("image", "g", Some("image gc")),
+            ("", "c", None),
+            ("", "s", None),
+            ("", "", None),
+            ("", "runs", None),
+            ("image", "list-all", None),
+            ("image", "e", None),
+        ] {
+            let name = named(group, word).ok().map(|found| match found {
+                Named::Group(name) => name,
+                Named::Command(entry) => entry.name,
+            });
+            assert_eq!(name, found, "{group} {word}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_names_agree() {
+        assert!(COMMANDS.is_sorted_by_key(|entry| entry.name));
+        for entry in COMMANDS {
+            assert!(
+                entry.name == entry.command.name || entry.name == "image fetch",
+                "{}",
+                entry.name
+            );
+            let mut names: Vec<_> = entry
+                .command
+                .flags
+                .iter()
+                .chain(super::super::flags::GLOBAL)
+                .map(|flag| flag.name)
+                .collect();
+            names.sort_unstable();
+            assert!(
+                names.windows(2).all(|pair| pair[0] != pair[1]),
+                "{} has a flag twice",
+                entry.name
+            );
+        }
+    }
+}

@@ -15,11 +15,10 @@ pub(crate) const COMMAND: Command = Command {
 /// Prints the merged configuration.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let config = cx.config()?;
-    let text = if args.bool("pretty-print") {
-        appc::json::to_string_pretty(config, "\t")
+    cx.print(&if args.bool("pretty-print") {
+        appc::json::pretty(config, "\t")
     } else {
-        appc::json::to_string(config)
-    };
-    cx.print(&text.map_err(|error| Failure::because("cannot print configuration", error))?);
+        appc::json::compact(config)
+    });
     Ok(ExitCode::SUCCESS)
 }

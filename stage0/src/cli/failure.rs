@@ -98,8 +98,11 @@ impl Failure {
         match self.kind {
             Kind::Silent => String::new(),
             Kind::Usage => {
-                let help =
-                    if command.is_empty() { "rkt".to_owned() } else { format!("rkt {command}") };
+                let help = if matches!(command, "" | "help") {
+                    "rkt".to_owned()
+                } else {
+                    format!("rkt {command}")
+                };
                 let message = print::safe(&self.message);
                 format!("Error: {message}{}\nRun '{help} --help' for usage.\n", self.ways_out())
             }
@@ -150,4 +153,56 @@ fn chain(error: &dyn Error) -> Vec<String> {
         next = error.source();
     }
     links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("error opening ACI file")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("open /x: no such file or directory")]
+    struct Inner;
+
+    #[test]
+    fn one_line_with_the_innermost_cause() {
+        for (failure, text) in [
+            (
+                Failure::new("must provide at least one image"),
+                "rm: must provide at least one image\n",
+            ),
+            (
+                Failure::because("cannot open", Outer(Inner)),
+                "rm: cannot open: open /x: no such file or directory\n",
+            ),
+            (Failure::alone(Outer(Inner)), "rm: open /x: no such file or directory\n"),
+            (
+                Failure::alone(Inner).hint("try it"),
+                "rm: open /x: no such file or directory (try it)\n",
+            ),
+            (Failure::usage("no"), "Error: no\nRun 'rkt image rm --help' for usage.\n"),
+            (Failure::new("evil \u{1b}[2J"), "rm: evil \\u001b[2J\n"),
+            (Failure::silent(), ""),
+        ] {
+            assert_eq!(failure.text("image rm", false), text);
+            assert_eq!(i32::from(failure.code()), 254);
+        }
+        assert_eq!(
+            Failure::usage("no").text("", false),
+            "Error: no\nRun 'rkt --help' for usage.\n"
+        );
+    }
+
+    #[test]
+    fn a_tree_with_debug() {
+        let tree = Failure::because("", Outer(Inner)).hint("try it").text("fetch", true);
+        assert_eq!(
+            tree,
+            "fetch: \n  └─error opening ACI file\n    └─open /x: no such file or directory\n(try it)\n"
+        );
+        assert_eq!(Failure::new("alone").text("rm", true), "rm: alone\n");
+    }
 }

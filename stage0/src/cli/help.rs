@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::command::{COMMANDS, Entry, GROUPS, Named, below, named};
+use super::command::{COMMANDS, Entry, GROUPS, Named, named};
 use super::flags::{Flag, GLOBAL, Kind, Standing};
 use super::parse::{Asked, parse};
 use super::print::{self, quoted};
@@ -151,6 +151,7 @@ fn default(flag: &Flag) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::below;
     use super::*;
 
     #[test]

@@ -48,9 +48,8 @@ fn part(target: &str) -> &str {
         (Some("stage0"), Some("fetch" | "store" | "render")) | (Some("archive" | "oci"), _) => {
             "image"
         }
-        (Some("appc" | "rkt" | "stage1_abi" | "sys"), _) => "stage0",
+        (Some("appc" | "rkt" | "stage1_abi" | "sys") | None, _) => "stage0",
         (Some(own), _) => own,
-        (None, _) => "stage0",
     }
 }
 

@@ -32,11 +32,13 @@ mod image_rm;
 mod list;
 mod logger;
 mod prepare;
+mod profile;
 mod rm;
 mod run;
 mod run_flags;
 mod run_prepared;
 mod status;
+mod stdio;
 mod stop;
 mod version;
 
@@ -55,7 +57,15 @@ use parse::Asked;
 
 /// Runs the command that `argv` (without the program's name) asks for.
 pub(crate) fn main(argv: impl Iterator<Item = OsString>) -> ExitCode {
-    let code = dispatch(argv.collect()).unwrap_or_else(|(failure, name, debug)| {
+    stdio::complete();
+    let argv = argv.collect();
+    let done = match std::env::var_os(completion::ASKED) {
+        Some(shell) => completion::answer(&shell, argv)
+            .map(|answer| complete(&answer))
+            .map_err(|failure| (failure, "completion", false)),
+        None => dispatch(argv),
+    };
+    let code = done.unwrap_or_else(|(failure, name, debug)| {
         print::error(&failure.text(name, debug));
         failure.code()
     });
@@ -65,6 +75,13 @@ pub(crate) fn main(argv: impl Iterator<Item = OsString>) -> ExitCode {
         print::error("rkt: cannot write to stdout\n");
         ExitCode::FAILURE
     }
+}
+
+fn complete(answer: &str) -> ExitCode {
+    if !answer.is_empty() {
+        print::exact(answer);
+    }
+    ExitCode::SUCCESS
 }
 
 /// A failure with what is needed to show it: the command's name, and whether to show all of it.
@@ -91,7 +108,9 @@ fn dispatch(mut argv: Vec<OsString>) -> Result<ExitCode, Shown> {
     let debug = args.bool("debug");
     logger::start(debug);
     let cx = Context::new(name, &args).map_err(|failure| (failure, name, debug))?;
-    (entry.run)(&cx, &args).map_err(|failure| (failure, name, debug))
+    let code = (entry.run)(&cx, &args).map_err(|failure| (failure, name, debug))?;
+    profile::write(&args).map_err(|failure| (failure, name, debug))?;
+    Ok(code)
 }
 
 /// Takes the command's words out of `argv`, wherever flags before them allow.

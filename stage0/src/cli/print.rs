@@ -89,6 +89,13 @@ pub(crate) fn result(text: &str) {
     }
 }
 
+/// Writes text to stdout as it is, for programs that read it.
+pub(super) fn exact(text: &str) {
+    if io::stdout().lock().write_all(text.as_bytes()).is_err() {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Flushes stdout, and tells whether every result went out.
 pub(crate) fn flush() -> bool {
     io::stdout().lock().flush().is_ok() && !LOST.load(Ordering::Relaxed)
@@ -103,7 +110,7 @@ pub(crate) fn note(prefix: &str, text: &str) {
 /// Writes text to stderr as it is, in one write so that lines of several processes do not mix.
 pub(crate) fn error(text: &str) {
     // Nobody is left to tell when stderr itself is gone.
-    _ = io::stderr().lock().write_all(text.as_bytes());
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ fn oom_score(text: &str) -> Result<(), String> {
 fn annotation(text: &str) -> Result<(), String> {
     key_value(text)?;
     let name = text.split('=').next().unwrap_or_default();
-    name.parse::<AcIdentifier>().map(drop).map_err(|error| error.to_string())
+    AcIdentifier::parse(name).map(drop).map_err(|error| error.to_string())
 }
 
 fn capabilities(text: &str) -> Result<(), String> {

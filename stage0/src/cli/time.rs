@@ -135,8 +135,7 @@ fn scaled(number: &str, unit: u128) -> Option<u128> {
     if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
         return None;
     }
-    let whole: u128 =
-        if whole.is_empty() { 0 } else { u64::from_str_radix(whole, 10).ok()?.into() };
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()?.into() };
     let mut sum = whole.checked_mul(unit)?;
     let mut place = unit;
     for digit in fraction.chars() {

@@ -15,6 +15,7 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 /// Prints the five lines.
+#[expect(clippy::unnecessary_wraps, reason = "it has the form of every command")]
 pub(crate) fn run(cx: &Context, _args: &Parsed) -> Result<ExitCode, Failure> {
     cx.print(&format!(
         "rkt Version: {VERSION}\nappc Version: 0.8.11\nRust Version: rustc{}\nRust OS/Arch: {}/{}\nFeatures: -TPM +SDJOURNAL\n",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sys::path::At as _;
 
@@ -38,7 +38,7 @@ struct Known<T> {
     #[serde(flatten)]
     fields: T,
     #[serde(flatten)]
-    unknown: BTreeMap<String, IgnoredAny>,
+    unknown: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
