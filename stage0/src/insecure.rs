@@ -69,6 +69,20 @@ impl Insecure {
         Ok(found)
     }
 
+    /// What either of two lists gives up.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            image: self.image || other.image,
+            tls: self.tls || other.tls,
+            http: self.http || other.http,
+            pubkey: self.pubkey || other.pubkey,
+            capabilities: self.capabilities || other.capabilities,
+            paths: self.paths || other.paths,
+            seccomp: self.seccomp || other.seccomp,
+        }
+    }
+
     fn apply(&mut self, word: &str) -> Result<(), BadInsecure> {
         match word {
             // Trees are not hashed at start, so there is no check left that `ondisk` could lift.
@@ -126,6 +140,13 @@ mod tests {
         ] {
             assert_eq!(Insecure::parse(list), Ok(meaning), "{list}");
         }
+    }
+
+    #[test]
+    fn lists_add_up() {
+        let or = |one, other| Insecure::parse(one).unwrap().or(Insecure::parse(other).unwrap());
+        assert_eq!(or("all-fetch", "all-run"), Insecure::parse("all").unwrap());
+        assert_eq!(or("image,seccomp", "none"), Insecure::parse("image,seccomp").unwrap());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
+use stage0::insecure::Insecure;
+
 use super::command::{COMMANDS, Entry, GROUPS, below};
 use super::flags::{Flag, GLOBAL, Kind, Scope, Standing};
 use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, quoted};
@@ -145,7 +147,12 @@ fn shown(flags: &'static [Flag]) -> impl Iterator<Item = &'static Flag> {
 fn argument(flag: &'static Flag) -> Arg {
     let argument = Arg::new(flag.name).long(flag.name).help(flag.help).action(ArgAction::Append);
     let argument = match flag.kind {
-        Kind::Value => argument.value_hint(ValueHint::AnyPath),
+        Kind::Value => match values(flag.name) {
+            [] => argument.value_hint(ValueHint::AnyPath),
+            known => argument.add(ArgValueCandidates::new(move || {
+                known.iter().map(CompletionCandidate::new).collect()
+            })),
+        },
         Kind::Bool => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Kind::Optional(alone) => {
             argument.num_args(0..=1).require_equals(true).default_missing_value(alone)
@@ -153,6 +160,19 @@ fn argument(flag: &'static Flag) -> Arg {
     };
     // Flags of an app are worth seeing among the others of `run`, but after them.
     if flag.scope == Scope::Pod { argument } else { argument.display_order(1000) }
+}
+
+/// The values that a flag may have, where there are few.
+fn values(flag: &str) -> &'static [&'static str] {
+    match flag {
+        "format" => &["json", "json-pretty"],
+        "insecure-options" => &Insecure::WORDS,
+        "ipc" => &["auto", "private", "parent"],
+        "order" => &["asc", "desc"],
+        "pull-policy" => &["new", "update", "never"],
+        "sort" => &["id", "name", "importtime", "lastused", "size"],
+        _ => &[],
+    }
 }
 
 /// What the words of a command are.
@@ -259,6 +279,8 @@ mod tests {
             candidates(&["rkt", "--debug", "run", "--inse"])
                 .contains(&"--insecure-options".to_owned())
         );
+        assert_eq!(candidates(&["rkt", "config", "--insecure-options", "onl"]), [] as [&str; 0]);
+        assert_eq!(candidates(&["rkt", "config", "--insecure-options", "ond"]), ["ondisk"]);
         assert!(candidates(&["rkt", "completion", ""]).contains(&"fish".to_owned()));
     }
 

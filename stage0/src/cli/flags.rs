@@ -243,6 +243,7 @@ pub(crate) const GLOBAL: &[Flag] = &[
     Flag::bool("debug", "print out more debug information to stderr"),
     Flag::value("dir", "/var/lib/rkt", "rkt data directory").check(directory),
     Flag::value("insecure-options", "none", "comma-separated list of security features to disable")
+        .all()
         .check(insecure),
     Flag::value("local-config", "/etc/rkt", "local configuration directory").check(directory),
     Flag::text("memprofile", "", "write the peak of memory that was used to this file").hidden(),

@@ -17,7 +17,8 @@ pub(crate) const PREPARE: &[Flag] =
     &join::<{ FETCH.len() + POD.len() + QUIET.len() + APP.len() }>(&[FETCH, POD, QUIET, APP]);
 
 /// The flags of `run-prepared`.
-pub(crate) const RUN_PREPARED: &[Flag] = PREPARED;
+pub(crate) const RUN_PREPARED: &[Flag] =
+    &join::<{ PREPARED.len() + DECIDED.len() }>(&[PREPARED, DECIDED]);
 
 /// The flags that select a stage1; one of them at most.
 pub(crate) const STAGE1: &[&str] =
@@ -35,6 +36,10 @@ pub(crate) const FETCH: &[Flag] = &[
 
 const QUIET: &[Flag] =
     &[Flag::bool("quiet", "suppress superfluous output on stdout, print only the UUID on success")];
+
+/// Clients repeat this one although it was decided when the pod was prepared: it can only confirm or lose.
+const DECIDED: &[Flag] =
+    &[Flag::bool("no-overlay", "the pod's roots are what `prepare` made them").hidden()];
 
 /// What is decided when a pod is prepared.
 const POD: &[Flag] = &[
@@ -274,7 +279,11 @@ fn capabilities(text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::super::flags::{Check, Scope};
+    use super::super::parse::{Asked, parse};
+    use super::super::{Command, Grammar, Parsed};
     use super::*;
 
     #[test]
@@ -329,5 +338,98 @@ mod tests {
             );
         }
         assert!(RUN_PREPARED.iter().all(|flag| flag.scope == Scope::Pod));
+    }
+
+    static RUN_COMMAND: Command = command(Grammar::Apps, RUN);
+    static PREPARE_COMMAND: Command = command(Grammar::Apps, PREPARE);
+    static RUN_PREPARED_COMMAND: Command = command(Grammar::Words, RUN_PREPARED);
+
+    const fn command(grammar: Grammar, flags: &'static [Flag]) -> Command {
+        Command { name: "test", summary: "", usage: "", description: "", grammar, flags }
+    }
+
+    fn parsed(command: &'static Command, line: &str) -> Result<Parsed, String> {
+        match parse(command, line.split(' ').map(OsString::from).collect()) {
+            Ok(Asked::Run(parsed)) => Ok(parsed),
+            Ok(Asked::Help) => Err("help".to_owned()),
+            Err(failure) => Err(failure.text("run", false)),
+        }
+    }
+
+    /// What programs in the wild type, with the names taken out.
+    #[test]
+    fn reads_what_clients_type() {
+        for (command, line) in [
+            (
+                &PREPARE_COMMAND,
+                "--insecure-options=all --debug=false --no-overlay=true --volume=a-t-alloc,kind=host,source=/d \
+                 --mount=volume=a-t-alloc,target=/alloc --volume=a-t-N,kind=host,source=/s,readOnly=false \
+                 --mount=volume=a-t-N,target=/t --set-env=K=V --set-env=L=W docker://redis:5 --exec=/bin/x \
+                 --memory=268435456 --cpu=500 --port=http:8080 --user=1 --group=2 -- --flag {} $x \"q\"",
+            ),
+            (
+                &RUN_COMMAND,
+                "--no-overlay=true --uuid-file-save=/f --volume v,kind=host,source=/s,recursive=true \
+                 --mount volume=v,target=/t example.com/a:1 --set-env=K=\"V\" --exec /x --memory=512M --cpu=500m \
+                 --dns=8.8.8.8 --dns-search=d --net=host --port=http:8080 --insecure-options=all -- -c x",
+            ),
+            (
+                &RUN_COMMAND,
+                "--stage1-from-dir=stage1-fly.aci --volume etc,kind=host,source=/e,readOnly=true \
+                 --mount volume=etc,target=/e --hosts-entry host --inherit-env \
+                 example.com/hyperkube:v1.7.3_coreos.0 --exec=/kubelet --user=0 -- --x=y",
+            ),
+            (
+                &RUN_COMMAND,
+                "--uuid-file-save=/f --set-env-file=/etc/e --stage1-path=/s.aci --mds-register=false i:1 --name=etcd1 \
+                 --debug --net=host --dns=host",
+            ),
+            (
+                &PREPARE_COMMAND,
+                "--quiet --pod-manifest /f --stage1-name=coreos.com/rkt/stage1-coreos",
+            ),
+            (
+                &RUN_PREPARED_COMMAND,
+                "--insecure-options=image,ondisk,none --no-overlay=false --net=rkt.kubernetes.io --dns=10.0.0.1 \
+                 --dns-search=a --dns-opt=ndots:5 --hostname=h 0123",
+            ),
+            (&RUN_PREPARED_COMMAND, "--dns=host --net=default,b 0123"),
+        ] {
+            if let Err(message) = parsed(command, line) {
+                assert_eq!(message, "", "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn says_plainly_what_is_not_there() {
+        for (line, flag) in [
+            ("i --seccomp=mode=retain,read", "seccomp"),
+            ("--private-users i", "private-users"),
+            ("--mds-register i", "mds-register"),
+            ("i --stdin=tty", "stdin"),
+            ("i --stdout=stream", "stdout"),
+            ("i --stderr=null", "stderr"),
+            ("i --signature=/s", "signature"),
+        ] {
+            let message = parsed(&RUN_COMMAND, line).unwrap_err();
+            assert_eq!(message, format!("run: --{flag} is not there yet\n"), "{line}");
+        }
+        let unknown = parsed(&PREPARE_COMMAND, "--interactive i").unwrap_err();
+        assert!(unknown.starts_with("Error: unknown flag: --interactive\n"), "{unknown}");
+    }
+
+    #[test]
+    fn one_stage1_at_most() {
+        for (line, reason) in [
+            (
+                "--stage1-path=/a --stage1-name=b",
+                "flags --stage1-path and --stage1-name are mutually exclusive",
+            ),
+            ("--stage1-path=/a --stage1-path=/b", "--stage1-path already used"),
+        ] {
+            let message = parsed(&RUN_COMMAND, line).unwrap_err();
+            assert!(message.contains(reason), "{message}");
+        }
     }
 }
