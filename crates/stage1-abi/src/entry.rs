@@ -1,0 +1,66 @@
+//! The `main` that all entrypoint programs share: a log, one line for a failure, the exit code.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What an entrypoint exits with when it, and not the app, failed.
+pub const FAILURE: u8 = 254;
+
+/// Writes what the program has to say to stderr, with the prefix of this side of the contract.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let word = if record.level() == log::Level::Warn { "warning: " } else { "" };
+            say(&format!("{word}{}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+static LOG: Stderr = Stderr;
+
+/// Turns the log on: warnings always, everything with `debug`.
+pub fn start_log(debug: bool) {
+    let level = if debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn };
+    // A second call only changes the level: the sink is the same.
+    if log::set_logger(&LOG).is_ok() || log::max_level() != level {
+        log::set_max_level(level);
+    }
+}
+
+/// Runs an entrypoint and turns its failure into `stage1: MESSAGE: CAUSE…` and exit code 254.
+pub fn main<E: Error>(body: impl FnOnce() -> Result<u8, E>) -> ExitCode {
+    start_log(false);
+    match body() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&chain(&error));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// An error and all its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+fn say(text: &str) {
+    // If stderr is closed there is nobody to tell.
+    drop(std::io::stderr().write_all(format!("stage1: {text}\n").as_bytes()));
+}
