@@ -8,6 +8,7 @@
 use crate::path::{At, PathError};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +22,9 @@ const WANTED: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
 const PERIOD: u64 = 100_000;
 /// The smallest quota that the kernel takes, and the largest.
 const QUOTA: std::ops::RangeInclusive<u64> = 1_000..=(1 << 44) - 1;
+
+/// How often a group is looked at until all in it are killed.
+const KILL_ROUNDS: u32 = 1_000;
 
 /// What can be asked of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,6 +98,18 @@ impl Place {
             });
         }
         Ok(Self { hierarchies })
+    }
+
+    /// The same place in one hierarchy only, for groups that are to hold processes and limit nothing.
+    #[must_use]
+    pub fn narrowed(mut self) -> Self {
+        let by_pids =
+            self.hierarchies.iter().position(|h| h.controllers.split(',').any(|c| c == "pids"));
+        if let Some(index) = by_pids {
+            self.hierarchies.swap(0, index);
+        }
+        self.hierarchies.truncate(1);
+        self
     }
 
     /// The folders that a group of this name would be, one a hierarchy.
@@ -262,34 +278,19 @@ impl Doors {
     }
 }
 
-/// Opens the doors of the groups that a process is in, for a process that is to join it.
+/// Opens the doors of the groups whose folders these are. A folder that was never made is passed over.
 ///
 /// # Errors
-/// The process is gone, or a group cannot be joined.
-pub fn doors_of(pid: i32) -> Result<Doors, PathError> {
-    let path = format!("/proc/{pid}/cgroup");
-    let text = fs::read_to_string(&path).at("open", &path)?;
-    let mut mounts = None;
+/// A group cannot be joined.
+pub fn doors_in(folders: impl Iterator<Item = PathBuf>) -> Result<Doors, PathError> {
     let mut doors = Vec::new();
-    for (controllers, group) in groups(&text) {
-        let usual =
-            Path::new("/sys/fs/cgroup").join(controllers).join(group.trim_start_matches('/'));
-        let folder = if is_v1(&usual) {
-            usual
-        } else {
-            let mounts = mounts.get_or_insert_with(|| {
-                fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
-            });
-            match mounted(mounts, controllers, group) {
-                Some(folder) => folder,
-                None => continue,
-            }
-        };
+    for folder in folders {
         let tasks = folder.join("tasks");
-        doors.push(
-            rustix::fs::open(&tasks, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                .at("open", &tasks)?,
-        );
+        match rustix::fs::open(&tasks, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => doors.push(fd),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(PathError::new("open", tasks, error)),
+        }
     }
     Ok(Doors(doors))
 }
@@ -310,13 +311,57 @@ pub fn remove(folder: &Path) -> Result<(), PathError> {
                         let _ = rustix::fs::rmdir(entry.path());
                     }
                 }
-                // A process that is still on its way out holds the folder for some microseconds more.
-                let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-                let _ = rustix::event::poll(&mut [], Some(&pause));
+                pause();
             }
             Err(other) => return Err(PathError::new("rmdir", folder, other)),
         }
     }
+}
+
+/// Removes the folder of a group that has nothing in it now; one that has is left.
+///
+/// # Errors
+/// Something lives in it.
+pub fn remove_now(folder: &Path) -> Result<(), PathError> {
+    match rustix::fs::rmdir(folder) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(other) => Err(PathError::new("rmdir", folder, other)),
+    }
+}
+
+/// The processes in a group; none if it is gone.
+pub fn members(folder: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}
+
+/// Kills all that is in a group, also what is being born there; whether there was anything.
+///
+/// # Errors
+/// A process may not be killed.
+pub fn kill(folder: &Path) -> Result<bool, PathError> {
+    let mut any = false;
+    for _ in 0..KILL_ROUNDS {
+        let members = members(folder);
+        if members.is_empty() {
+            break;
+        }
+        any = true;
+        for pid in members {
+            match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(PathError::new("kill", folder, error)),
+            }
+        }
+        pause();
+    }
+    Ok(any)
+}
+
+/// A process on its way out holds its group for some microseconds more.
+fn pause() {
+    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    let _ = rustix::event::poll(&mut [], Some(&pause));
 }
 
 /// The quota for thousandths of a processor, and its period: longer for quotas too small for the usual one.

@@ -3,16 +3,22 @@
 
 use rustix::fs::{Mode, OFlags};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Closes every descriptor from 3 up, whoever owns it.
+/// Closes every descriptor but the standard ones, whoever owns it; `keep` stays, as number 3, and survives exec.
 ///
 /// # Safety
 /// No value of the calling process that owns or borrows a descriptor above 2 may be used (or dropped) afterwards: this
 /// is the last act of a child before it executes a program.
-pub unsafe fn close_above_standard() -> io::Result<()> {
+pub unsafe fn close_above_standard(keep: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut first = 3_u32;
+    if let Some(keep) = keep {
+        // SAFETY: two numbers; whatever had the number 3 is not used again, by our caller's promise.
+        unsafe { crate::process::set_standard(3, keep) }?;
+        first = 4;
+    }
     // SAFETY: the call takes three numbers and touches no memory; that no owner outlives it is our caller's promise.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -33,6 +39,14 @@ pub fn null_device(write: bool) -> io::Result<OwnedFd> {
     let is_null =
         found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == libc::makedev(1, 3);
     if is_null { Ok(fd) } else { Err(io::Error::from_raw_os_error(libc::ENODEV)) }
+}
+
+/// Makes the null device all three standard descriptors.
+pub fn silence_standard() -> io::Result<()> {
+    let (input, output) = (null_device(false)?, null_device(true)?);
+    rustix::stdio::dup2_stdin(&input)?;
+    rustix::stdio::dup2_stdout(&output)?;
+    Ok(rustix::stdio::dup2_stderr(&output)?)
 }
 
 #[cfg(test)]

@@ -174,10 +174,10 @@ pub fn exec(path: &CString, argv: &Words, env: &Words) -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// Makes a descriptor the standard one of this number (0, 1 or 2), kept across exec.
+/// Makes a descriptor the one of this low number (0, 1, 2 or 3), kept across exec.
 ///
 /// # Safety
-/// Only for a child that is about to execute: whoever owned the standard descriptor before must not rely on it.
+/// Only for a child that is about to execute: whoever owned that number before must not rely on it.
 pub unsafe fn set_standard(number: i32, fd: BorrowedFd<'_>) -> io::Result<()> {
     if fd.as_raw_fd() == number {
         return Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?);
@@ -266,6 +266,13 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends a signal by number to every process of the group that a process leads.
+pub fn kill_group(leader: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: two numbers, no memory; a bad signal is EINVAL.
+    let rc = unsafe { libc::kill(-leader.as_raw_nonzero().get(), signal) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sends a signal by number to every process the caller may signal, in its pid namespace, but itself and PID 1.
 pub fn kill_all(signal: i32) -> io::Result<()> {
     // SAFETY: two numbers, no memory.
@@ -295,6 +302,55 @@ pub fn die_by(signal: i32) -> io::Result<()> {
     crate::signal::set_default(signal);
     crate::signal::Set::none().block_only()?;
     kill(rustix::process::getpid(), signal)
+}
+
+/// Ends the calling process at once, running nothing of what its parent left to be run at exit.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe { libc::_exit(code) }
+}
+
+/// `struct pidfd_info` of the kernel, first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_GET_INFO`: a number made of direction, size, kind and count, as all of its family.
+const PIDFD_GET_INFO: libc::c_ulong = 0xc040_ff0b;
+/// Asks for, and tells, the exit status.
+const PIDFD_INFO_EXIT: u64 = 8;
+
+/// How a process ended that is not our child; `None` as long as its parent has not reaped it.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<End>> {
+    const { assert!(size_of::<PidfdInfo>() == 64) };
+    let mut found = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    let into: *mut PidfdInfo = &raw mut found;
+    // SAFETY: the request carries the size of the structure, which is the kernel's own first version and lives until
+    // the call is over.
+    let rc = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, into) };
+    if rc != 0 {
+        let error = io::Error::last_os_error();
+        // Alive, or a zombie: it has no answer yet.
+        return if error.raw_os_error() == Some(libc::ESRCH) { Ok(None) } else { Err(error) };
+    }
+    if found.mask & PIDFD_INFO_EXIT == 0 {
+        return Ok(None);
+    }
+    let status = found.exit_code;
+    let signal = libc::WTERMSIG(status);
+    Ok(Some(if libc::WIFEXITED(status) {
+        End::Exited(libc::WEXITSTATUS(status))
+    } else {
+        End::Killed(signal)
+    }))
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! `stop`: asks the app to end, or ends all that it started.
+
+use crate::error::{Doing, FlyError};
+use crate::gc::recorded;
+use rustix::process::{Pid, PidfdFlags};
+use stage1_abi::{PodDir, StopArgs, pod_dir};
+use std::os::fd::AsFd;
+use sys::cgroup;
+use sys::signal::number;
+
+/// Stops the pod whose folder is the working directory. Returns when it was asked to, not when it is over.
+///
+/// # Errors
+/// The pod does not run.
+pub fn stop() -> Result<u8, FlyError> {
+    let args = StopArgs::decode(std::env::args_os().skip(1))?;
+    let dir = PodDir::current()?;
+    if !sys::lock::held_exclusively(dir.as_fd()).doing("cannot look at the pod's lock")? {
+        return Err(FlyError::Gone);
+    }
+    let signal = if args.force { number::KILL } else { number::TERMINATE };
+    let main = signal_main(&dir, signal)?;
+    let group = if args.force || !main { signal_group(&dir, signal)? } else { false };
+    let mut rest = false;
+    if args.force {
+        for folder in recorded(&dir)? {
+            rest |= cgroup::kill(&folder)?;
+        }
+    }
+    if main || group || rest { Ok(0) } else { Err(FlyError::Gone) }
+}
+
+/// Signals the app's process; false if it is gone, and perhaps its number given to another since.
+fn signal_main(dir: &PodDir, signal: i32) -> Result<bool, FlyError> {
+    let Some(pid) = dir.pid()?.and_then(Pid::from_raw) else { return Ok(false) };
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return Ok(false) };
+    if !is_ours(dir, pid)? {
+        return Ok(false);
+    }
+    Ok(sys::process::signal_to(pidfd.as_fd(), signal).is_ok())
+}
+
+/// Signals the process group that the app leads.
+fn signal_group(dir: &PodDir, signal: i32) -> Result<bool, FlyError> {
+    let Some(group) = dir.number(pod_dir::PGID)?.and_then(Pid::from_raw) else { return Ok(false) };
+    // The group's number stays taken while any member lives; a member must be in the pod's control group.
+    let members =
+        recorded(dir)?.iter().flat_map(|folder| cgroup::members(folder)).collect::<Vec<_>>();
+    let lives = members.iter().any(|pid| rustix::process::getpgid(Some(*pid)) == Ok(group));
+    Ok(lives && sys::process::kill_group(group, signal).is_ok())
+}
+
+/// Whether a process is in the pod's control group; where there is none, its number has to do.
+fn is_ours(dir: &PodDir, pid: Pid) -> Result<bool, FlyError> {
+    let folders = recorded(dir)?;
+    Ok(folders.iter().all(|folder| !folder.exists() || cgroup::members(folder).contains(&pid)))
+}

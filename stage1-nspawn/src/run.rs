@@ -1,0 +1,377 @@
+//! P0: what `rkt run` became. It prepares what lies on the host, clones PID 1, and stays outside: with the lock, the
+//! caller's terminal and signals, the pod's files and its control groups.
+
+use crate::control::{self, Control, Message};
+use crate::error::{Doing, RunError};
+use crate::logfile::{Log, Stream};
+use crate::outputs::{Outputs, Ready};
+use crate::pod::{Dialogue, Pod};
+use crate::supervise::{self, Ends, SIGNALS};
+use crate::terminal::{Keyboard, Said};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags, mkdirat};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
+use stage2::sources;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use sys::cgroup::{self, Group, Place};
+use sys::lock::LockFd;
+use sys::path::{At, PathError};
+use sys::process::{Cloned, End};
+use sys::signal::{self, Set, number};
+use sys::terminal::Raw;
+
+/// The file with one line for each app of several: the descriptor of PID 1 that holds its mount namespace.
+pub const NAMESPACES: &str = "rkt/namespaces";
+
+/// Becomes the pod; the exit code of P0, or in the clone that of PID 1.
+///
+/// # Errors
+/// The pod did not start.
+pub fn run() -> Result<u8, RunError> {
+    let args = RunArgs::decode(std::env::args_os().skip(1))?;
+    stage1_abi::entry::start_log(args.switches.contains(&Switch::Debug));
+    sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
+    let lock = stage1_abi::lock::inherited().map_err(RunError::Lock)?;
+    let dir = PodDir::current()?;
+    let pod = Pod::read(&dir, &args)?;
+    folders(&pod, &dir)?;
+    let groups = Groups::make(&pod, &dir)?;
+    let result = start(&pod, &dir, &args, &groups, lock);
+    if let Ok(Outcome::Inside(code)) = result {
+        return Ok(code);
+    }
+    groups.remove();
+    match result? {
+        Outcome::Inside(code) => Ok(code),
+        Outcome::Over(End::Exited(code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        // Somebody killed the pod: whoever waits for us shall see the same.
+        Outcome::Over(End::Killed(signal)) => {
+            sys::process::die_by(signal).doing("cannot end as the pod did")?;
+            Ok(stage1_abi::entry::FAILURE)
+        }
+    }
+}
+
+enum Outcome {
+    /// This is PID 1, and it is done.
+    Inside(u8),
+    /// PID 1 is gone.
+    Over(End),
+}
+
+/// Makes what lies in the pod folder before anything runs.
+fn folders(pod: &Pod, dir: &PodDir) -> Result<(), RunError> {
+    dir.ensure_state()?;
+    dir.ensure_dir(pod_dir::STAGE1, 0o750)?;
+    for app in &pod.apps {
+        app.files.make_folders(dir.as_fd())?;
+        let has_empty = app
+            .plan
+            .steps
+            .iter()
+            .any(|step| matches!(step.source, stage2::mounts::Source::Empty { .. }));
+        if has_empty {
+            dir.ensure_dir(pod_dir::VOLUMES, 0o755)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let volumes = dir.open_at(pod_dir::VOLUMES, flags, Mode::empty())?;
+            sources::make_empty(volumes.as_fd(), &app.plan)?;
+        }
+    }
+    Ok(())
+}
+
+/// The pod's control groups: one for an only app, else one an app inside the pod's.
+struct Groups {
+    folders: Vec<PathBuf>,
+    apps: Vec<Group>,
+}
+
+impl Groups {
+    fn make(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
+        let place = Place::of_self()?;
+        let name = Pod::group_name(&pod.uuid);
+        let folders = place.folders(&name);
+        // Recorded before it is made: whoever cleans up after us finds it.
+        let mut record = place.path(&name);
+        for folder in &folders {
+            record.push('\n');
+            record.push_str(&folder.to_string_lossy());
+        }
+        dir.write(pod_dir::SUBCGROUP, record.as_bytes())?;
+        let group = place.make(&name);
+        let mut groups = Self { folders, apps: Vec::new() };
+        if let [_] = pod.apps.as_slice() {
+            groups.apps.push(group);
+        } else {
+            groups.apps = pod.apps.iter().map(|app| group.make(&app.spec.name)).collect();
+        }
+        for (app, group) in pod.apps.iter().zip(&groups.apps) {
+            if let Err(error) = group.limit(&app.spec.limits) {
+                groups.remove();
+                return Err(error.into());
+            }
+        }
+        Ok(groups)
+    }
+
+    fn remove(&self) {
+        for folder in &self.folders {
+            if let Err(error) = cgroup::remove(folder) {
+                log::debug!("{error}");
+            }
+        }
+    }
+}
+
+/// Clones PID 1 and stays with it until it is gone.
+fn start(
+    pod: &Pod,
+    dir: &PodDir,
+    args: &RunArgs,
+    groups: &Groups,
+    lock: LockFd,
+) -> Result<Outcome, RunError> {
+    warn_about_scores(pod);
+    let (outside, inside) = control::pair().doing("cannot make a socket pair")?;
+    let (outputs, ends) = plumb(pod, dir, groups)?;
+    supervise::hold_signals().doing("cannot hold signals")?;
+    match sys::process::clone(pod.namespaces).doing("cannot clone into new namespaces")? {
+        Cloned::Child => {
+            drop((outputs, outside));
+            let code = supervise::supervise(pod, dir, &inside, ends);
+            // The lock lives as long as the last process that holds it; PID 1 is the last but one.
+            drop(lock);
+            Ok(Outcome::Inside(code?))
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop((inside, ends));
+            let mut outside = Outside { dir, control: outside, outputs, pidfd, keyboard: None };
+            let result = outside.write_files(pod, args, pid).and_then(|()| outside.attend(pod));
+            if result.is_err() {
+                // PID 1 waits for a word that will not come.
+                outside.kill();
+            }
+            let end = sys::process::wait_for(pid).doing("cannot wait for the pod")?;
+            result?;
+            Ok(Outcome::Over(end))
+        }
+    }
+}
+
+/// Only a lowered score needs a right; an app that cannot have it runs with the score of its caller.
+fn warn_about_scores(pod: &Pod) {
+    let wanted: Vec<i32> = pod.apps.iter().filter_map(|app| app.spec.oom_score_adj).collect();
+    let Some(lowest) = wanted.iter().min() else { return };
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj")
+        .ok()
+        .and_then(|t| t.trim().parse::<i32>().ok());
+    let may = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE));
+    if !may && own.is_some_and(|own| *lowest < own) {
+        log::warn!(
+            "cannot lower oom_score_adj to {lowest} without CAP_SYS_RESOURCE: it stays as it is"
+        );
+    }
+}
+
+/// The pipes of all apps: what P0 reads, and what PID 1 hands to them.
+fn plumb(pod: &Pod, dir: &PodDir, groups: &Groups) -> Result<(Outputs, Vec<Ends>), RunError> {
+    match mkdirat(dir, pod_dir::LOGS, Mode::from_raw_mode(0o750)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(PathError::new("mkdir", pod_dir::LOGS, error).into()),
+    }
+    let mut logs = Vec::with_capacity(pod.apps.len());
+    for app in &pod.apps {
+        let folder = dir.open_at(pod_dir::LOGS, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+        logs.push(Log::new(folder, &app.spec.name));
+    }
+    let names =
+        (pod.apps.len() > 1).then(|| pod.apps.iter().map(|app| app.spec.name.clone()).collect());
+    let mut outputs = Outputs::new(logs, names);
+    let mut ends = Vec::with_capacity(pod.apps.len());
+    for (index, group) in groups.apps.iter().enumerate() {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).doing("cannot make a pipe");
+        let ((out, output), (err, error)) = (pipe()?, pipe()?);
+        outputs.add(index, Stream::Out, out);
+        outputs.add(index, Stream::Err, err);
+        let input = match pod.dialogue {
+            Dialogue::Copied => sys::descriptor::null_device(false).at("open", "/dev/null")?,
+            Dialogue::Interactive => {
+                rustix::io::dup(rustix::stdio::stdin()).doing("cannot pass the input on")?
+            }
+        };
+        ends.push(Ends { input, output, error, doors: group.doors()? });
+    }
+    Ok((outputs, ends))
+}
+
+/// What P0 holds while the pod runs.
+struct Outside<'a> {
+    dir: &'a PodDir,
+    control: Control,
+    outputs: Outputs,
+    pidfd: OwnedFd,
+    keyboard: Option<Keyboard>,
+}
+
+/// What one descriptor of the poll is.
+#[derive(Clone, Copy)]
+enum Woken {
+    Control,
+    Signals,
+    Keys,
+    Terminal,
+    Output(Ready),
+}
+
+impl Outside<'_> {
+    /// What later entrypoints and monitors read; `pid` comes last, and then apps may start.
+    fn write_files(&self, pod: &Pod, args: &RunArgs, pid: Pid) -> Result<(), RunError> {
+        self.dir.write_runtime_config(&RuntimeConfig::of(args))?;
+        for app in &pod.apps {
+            let mut text = Vec::new();
+            for (name, value) in &app.spec.environment {
+                text.extend_from_slice(format!("{name}={value}\0").as_bytes());
+            }
+            self.dir.write(&format!("rkt/env/{}", app.spec.name), &text)?;
+        }
+        self.dir.write_pid(pid.as_raw_nonzero().get())?;
+        self.control.release().doing("cannot reach the pod")
+    }
+
+    fn kill(&self) {
+        if let Err(error) = sys::process::signal_to(self.pidfd.as_fd(), number::KILL) {
+            log::debug!("cannot kill the pod: {error}");
+        }
+    }
+
+    /// Carries outputs, signals and reports until PID 1 is gone.
+    fn attend(&mut self, pod: &Pod) -> Result<(), RunError> {
+        let signals =
+            Set::of(&SIGNALS.map(|s| if s == number::CHILD { number::TERMINATE } else { s }));
+        let signals = signals.descriptor().doing("cannot wait for signals")?;
+        let mut raw = None;
+        let mut alive = true;
+        while alive || !self.outputs.done() {
+            for woken in self.wait(&signals, alive)? {
+                match woken {
+                    Woken::Output(ready) => self.outputs.carry(ready),
+                    Woken::Control => {
+                        match self.control.receive().doing("cannot hear from the pod")? {
+                            None => alive = false,
+                            Some((message, terminal)) => {
+                                self.note(pod, &message)?;
+                                if let Some(master) = terminal {
+                                    self.connect(master)?;
+                                    raw = Raw::of(rustix::stdio::stdin())
+                                        .doing("cannot set the terminal")?;
+                                }
+                            }
+                        }
+                    }
+                    Woken::Signals => {
+                        while let Some(signal) =
+                            signal::next(&signals).doing("cannot read signals")?
+                        {
+                            self.pass_signal(signal, alive);
+                        }
+                    }
+                    Woken::Keys => {
+                        if self.keyboard.as_mut().map(Keyboard::read) == Some(Said::Kill) {
+                            self.kill();
+                        }
+                    }
+                    Woken::Terminal => {
+                        if let Some(keyboard) = &mut self.keyboard {
+                            keyboard.write();
+                        }
+                    }
+                }
+            }
+        }
+        drop(raw);
+        Ok(())
+    }
+
+    fn wait(&self, signals: &OwnedFd, alive: bool) -> Result<Vec<Woken>, RunError> {
+        let mut outputs = Vec::new();
+        self.outputs.interests(&mut outputs);
+        let mut kinds = vec![Woken::Signals];
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+        if alive {
+            kinds.push(Woken::Control);
+            fds.push(PollFd::new(&self.control, PollFlags::IN));
+        }
+        if let Some(keyboard) = &self.keyboard {
+            if keyboard.wants_keys() {
+                kinds.push(Woken::Keys);
+                fds.push(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
+            }
+            if let Some(master) = keyboard.full() {
+                kinds.push(Woken::Terminal);
+                fds.push(PollFd::from_borrowed_fd(master, PollFlags::OUT));
+            }
+        }
+        for (ready, fd) in outputs {
+            kinds.push(Woken::Output(ready));
+            fds.push(fd);
+        }
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(RunError::Kernel("cannot wait", error.into())),
+        }
+        let woken = kinds.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(woken.map(|(kind, _)| kind).collect())
+    }
+
+    fn note(&mut self, pod: &Pod, message: &Message) -> Result<(), RunError> {
+        match message {
+            Message::Ready { namespaces } => {
+                if !namespaces.is_empty() {
+                    let lines = pod
+                        .apps
+                        .iter()
+                        .zip(namespaces)
+                        .map(|(app, fd)| format!("{} {fd}\n", app.spec.name));
+                    self.dir.write(NAMESPACES, lines.collect::<String>().as_bytes())?;
+                }
+                self.dir.write_supervisor_ready()?;
+            }
+            Message::Started { app, pid } => {
+                self.outputs.started(usize::try_from(*app).unwrap_or(usize::MAX), *pid)
+            }
+            Message::Ended { app, end } => {
+                if let Some(app) = usize::try_from(*app).ok().and_then(|index| pod.apps.get(index))
+                {
+                    self.dir.write_status(&app.spec.name, end.code(), end.signal())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, master: OwnedFd) -> Result<(), RunError> {
+        let copy = rustix::io::dup(&master).doing("cannot share the terminal")?;
+        self.outputs.add(0, Stream::Out, master);
+        self.keyboard = Some(Keyboard::new(copy).doing("cannot connect the terminal")?);
+        Ok(())
+    }
+
+    fn pass_signal(&mut self, signal: i32, alive: bool) {
+        if signal == number::WINDOW {
+            if let Some(keyboard) = &self.keyboard {
+                keyboard.resize();
+            }
+        } else if !alive {
+            // The pod is over, and only somebody who does not read keeps us.
+            self.outputs.abandon();
+        } else if let Err(error) = sys::process::signal_to(self.pidfd.as_fd(), signal) {
+            log::debug!("cannot pass signal {signal} on: {error}");
+        }
+    }
+}
