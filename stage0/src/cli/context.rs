@@ -107,13 +107,54 @@ impl Context {
 /// An absolute path without symbolic links, also where its end does not exist yet.
 fn resolve(named: &Path) -> Result<PathBuf, sys::path::PathError> {
     let absolute = std::path::absolute(named).at("stat", named)?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the data directory is named by the user of the host, for the host"
-    )]
-    match std::fs::canonicalize(&absolute) {
-        Ok(real) => Ok(real),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(absolute),
-        Err(error) => Err(error).at("stat", &absolute),
+    for there in absolute.ancestors() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the user of the host names the data directory, for the host"
+        )]
+        match std::fs::canonicalize(there) {
+            Ok(real) => {
+                let rest = absolute.strip_prefix(there).unwrap_or(Path::new(""));
+                // Joining nothing would add a slash.
+                return Ok(if rest.as_os_str().is_empty() { real } else { real.join(rest) });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("stat", there),
+        }
+    }
+    Ok(absolute)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn resolves_links_once_and_keeps_what_is_not_there_yet() {
+        let root = std::env::temp_dir().join(format!("rkt-resolve-{}", std::process::id()));
+        fs::create_dir_all(root.join("real")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        let found =
+            ["link", "link/new/deep", "real"].map(|name| resolve(&root.join(name)).unwrap());
+        let below_file = resolve(&root.join("file/x"));
+        fs::remove_dir_all(&root).unwrap();
+        let real =
+            resolve(&std::env::temp_dir()).unwrap().join(root.file_name().unwrap()).join("real");
+        // A path that ends where it exists gets no slash from the join.
+        assert_eq!(
+            found.each_ref().map(|path| path.as_os_str().len()),
+            [
+                real.as_os_str().len(),
+                real.as_os_str().len() + "/new/deep".len(),
+                real.as_os_str().len(),
+            ]
+        );
+        assert_eq!(found, [real.clone(), real.join("new/deep"), real]);
+        assert!(below_file.unwrap_err().to_string().ends_with("not a directory"));
+        assert_eq!(resolve(Path::new("/nonexistent/rkt")).unwrap(), Path::new("/nonexistent/rkt"));
     }
 }

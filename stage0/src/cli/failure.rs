@@ -114,7 +114,7 @@ impl Failure {
     fn line(&self, prefix: &str) -> String {
         let message = print::safe(&self.message);
         let cause = self.causes.last().map_or("", String::as_str);
-        let cause = print::safe(cause);
+        let cause = print::safe_line(cause);
         let colon = if message.is_empty() || cause.is_empty() { "" } else { ": " };
         format!("{prefix}: {message}{colon}{cause}{}\n", self.ways_out())
     }
@@ -126,7 +126,7 @@ impl Failure {
             indent += 2;
             text.extend(std::iter::repeat_n(' ', indent));
             text.push_str("└─");
-            text.push_str(&print::safe(cause));
+            text.push_str(&print::safe_line(cause));
             text.push('\n');
         }
         if !self.hints.is_empty() {
@@ -185,6 +185,7 @@ mod tests {
             ),
             (Failure::usage("no"), "Error: no\nRun 'rkt image rm --help' for usage.\n"),
             (Failure::new("evil \u{1b}[2J"), "rm: evil \\u001b[2J\n"),
+            (Failure::alone(std::io::Error::other("two\nlines")), "rm: two\\nlines\n"),
             (Failure::silent(), ""),
         ] {
             assert_eq!(failure.text("image rm", false), text);

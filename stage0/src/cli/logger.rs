@@ -29,7 +29,9 @@ impl Log for ToStderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
+            // A record is one line, whatever a server or an image put into it.
             let text = record.args().to_string();
+            let text = print::safe_line(&text);
             if record.level() == Level::Warn && !text.starts_with("warning") {
                 print::note(part(record.target()), &format!("warning: {text}"));
             } else {

@@ -226,7 +226,7 @@ fn gids(text: &str) -> Result<(), String> {
 fn memory(text: &str) -> Result<(), String> {
     // `16m` means 16 thousandths of a byte, and somebody who types it means something else.
     const LEAST: u64 = 4096;
-    let limit = quantity(text)?.to_bytes().map_err(|error| error.to_string())?;
+    let limit = quantity(text)?.value();
     if limit < LEAST {
         return Err(format!(
             "memory limit of {limit} bytes too low. Try a reasonable value, such as --memory=16M"
@@ -236,11 +236,11 @@ fn memory(text: &str) -> Result<(), String> {
 }
 
 fn cpu(text: &str) -> Result<(), String> {
-    quantity(text)?.to_millis().map(drop).map_err(|error| error.to_string())
+    quantity(text).map(drop)
 }
 
 fn quantity(text: &str) -> Result<Quantity, String> {
-    text.parse().map_err(|error: appc::BadQuantity| error.to_string())
+    Quantity::parse(text).map_err(|error| error.to_string())
 }
 
 fn cpu_shares(text: &str) -> Result<(), String> {
@@ -363,8 +363,8 @@ mod tests {
             (
                 &PREPARE_COMMAND,
                 "--insecure-options=all --debug=false --no-overlay=true --volume=a-t-alloc,kind=host,source=/d \
-                 --mount=volume=a-t-alloc,target=/alloc --volume=a-t-N,kind=host,source=/s,readOnly=false \
-                 --mount=volume=a-t-N,target=/t --set-env=K=V --set-env=L=W docker://redis:5 --exec=/bin/x \
+                 --mount=volume=a-t-alloc,target=/alloc --volume=a-t-n,kind=host,source=/s,readOnly=false \
+                 --mount=volume=a-t-n,target=/t --set-env=K=V --set-env=L=W docker://redis:5 --exec=/bin/x \
                  --memory=268435456 --cpu=500 --port=http:8080 --user=1 --group=2 -- --flag {} $x \"q\"",
             ),
             (
