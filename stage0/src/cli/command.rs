@@ -128,13 +128,44 @@ pub(super) fn named(group: &'static str, word: &str) -> Result<Named, Failure> {
         names.iter().copied().filter(|name| name.starts_with(word)).collect();
     let name = match (names.iter().find(|name| **name == word), near.as_slice()) {
         (Some(name), _) | (None, [name]) if !word.is_empty() => *name,
-        _ => return Err(unknown(group, word, &near)),
+        _ => {
+            let near = if near.is_empty() { alike(&names, word) } else { near };
+            return Err(unknown(group, word, &near));
+        }
     };
     let full = |entry: &&Entry| match entry.name.split_once(' ') {
         Some((first, second)) => first == group && second == name,
         None => group.is_empty() && entry.name == name,
     };
     Ok(COMMANDS.iter().find(full).map_or(Named::Group(name), Named::Command))
+}
+
+/// The names that differ from a mistyped word by two letters at most; a word of two letters is like everything.
+fn alike(names: &[&'static str], word: &str) -> Vec<&'static str> {
+    const FAR: usize = 2;
+    if word.len() <= FAR {
+        return Vec::new();
+    }
+    names.iter().copied().filter(|name| distance(name, word) <= FAR).collect()
+}
+
+/// How many letters must be put in, taken out or exchanged to get from one word to the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut corner = line;
+        let mut left = line + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, beside) in row.iter_mut().skip(1).zip(other.chars()) {
+            let changed = corner + usize::from(letter != beside);
+            corner = *cell;
+            left = changed.min(left + 1).min(corner + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn unknown(group: &str, word: &str, near: &[&str]) -> Failure {
@@ -180,6 +211,24 @@ mod tests {
                 Named::Command(entry) => entry.name,
             });
             assert_eq!(name, found, "{group} {word}");
+        }
+    }
+
+    #[test]
+    fn suggests_what_was_meant() {
+        for (word, names) in [
+            ("lsit", vec!["list"]),
+            ("statu5", vec!["status"]),
+            ("exprt", vec!["export"]),
+            ("nosuch", vec![]),
+            ("xy", vec![]),
+        ] {
+            assert_eq!(alike(&below(""), word), names, "{word}");
+        }
+        for (one, other, letters) in
+            [("", "", 0), ("", "abc", 3), ("run", "run", 0), ("kitten", "sitting", 3)]
+        {
+            assert_eq!((distance(one, other), distance(other, one)), (letters, letters));
         }
     }
 
