@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use stage0::config::{Config, Directories};
 use stage0::insecure::Insecure;
+use stage0::store::Store;
 use sys::path::At as _;
 
 use super::failure::Failure;
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     dir: Option<PathBuf>,
     data_dir: OnceCell<PathBuf>,
     config: OnceCell<Config>,
+    store: OnceCell<Store>,
 }
 
 impl Context {
@@ -43,6 +45,7 @@ impl Context {
             dir: args.given("dir").map(PathBuf::from),
             data_dir: OnceCell::new(),
             config: OnceCell::new(),
+            store: OnceCell::new(),
         })
     }
 
@@ -71,6 +74,16 @@ impl Context {
         let whole = resolve(&named)
             .map_err(|error| Failure::because("cannot find the data directory", error))?;
         Ok(self.data_dir.get_or_init(|| whole))
+    }
+
+    /// The image store of the data directory.
+    pub(crate) fn store(&self) -> Result<&Store, Failure> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = Store::open(self.data_dir()?)
+            .map_err(|error| Failure::because("cannot open store", error))?;
+        Ok(self.store.get_or_init(|| store))
     }
 
     /// Refuses to go on as a plain user.
