@@ -30,31 +30,34 @@ pub struct Root {
     pub namespace: Option<OwnedFd>,
 }
 
-/// Assembles the roots of all apps. Afterwards the calling process lives in the root of the only app, or in an empty
-/// one if there are several.
+/// Assembles the roots of all apps. The working directory is the pod folder; afterwards the calling process lives in
+/// the root of the only app, or in an empty one if there are several.
 ///
 /// # Errors
 /// See [`RunError`].
-pub fn all(pod: &Pod, dir: &PodDir, wants_terminal: bool) -> Result<Vec<Root>, RunError> {
+pub fn all(pod: &Pod, wants_terminal: bool) -> Result<Vec<Root>, RunError> {
     // What the host mounts and unmounts below a volume is seen; what the pod mounts stays its own.
     mount::isolate_all(Propagation::Slave).doing("cannot leave the host's mounts")?;
     if let [app] = pod.apps.as_slice() {
-        return Ok(vec![one(pod, app, dir, wants_terminal)?]);
+        return Ok(vec![one(pod, app, wants_terminal)?]);
     }
     let shared = kernel_fs::shared_memory().doing("cannot make shared memory")?;
     mount::attach_at(shared.as_fd(), SHARED_MEMORY).at("mount", "/dev/shm")?;
     let base = namespace("/proc/self/ns/mnt")?;
+    let here =
+        rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at("open", ".")?;
     let mut roots = Vec::with_capacity(pod.apps.len());
     for app in &pod.apps {
         sys::namespace::unshare(sys::namespace::Kinds::MOUNT)
             .doing("cannot make a mount namespace")?;
-        let mut root = one(pod, app, dir, false)?;
+        let mut root = one(pod, app, false)?;
         root.namespace = Some(namespace("/proc/self/ns/mnt")?);
         roots.push(root);
         let kinds = sys::namespace::Kinds::MOUNT;
         sys::namespace::join(base.as_fd(), kinds)
             .doing("cannot go back to the first mount namespace")?;
-        rustix::process::fchdir(dir).at("chdir", dir.path())?;
+        rustix::process::fchdir(&here).at("chdir", ".")?;
     }
     let rights =
         Restrict::READ_ONLY.and(Restrict::NO_DEVICES).and(Restrict::NO_SUID).and(Restrict::NO_EXEC);
@@ -69,7 +72,9 @@ fn namespace(path: &str) -> Result<OwnedFd, PathError> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at("open", path)
 }
 
-fn one(pod: &Pod, app: &PodApp, dir: &PodDir, wants_terminal: bool) -> Result<Root, RunError> {
+fn one(pod: &Pod, app: &PodApp, wants_terminal: bool) -> Result<Root, RunError> {
+    // Opened anew: only mounts of this namespace can be copied, and P0's descriptor leads to the host's.
+    let dir = &PodDir::current()?;
     let sources = take(pod, app, dir)?;
     let shared = if pod.apps.len() > 1 {
         Some(mount::copy_tree(CWD, SHARED_MEMORY, Depth::Single).at("open", "/dev/shm")?)

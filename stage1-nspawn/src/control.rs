@@ -10,46 +10,30 @@ use rustix::net::{
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use sys::process::End;
 
-/// What happened inside.
+/// What P0 must know while the pod runs. What others may want to know, PID 1 itself writes into the pod folder.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Every root is assembled. For a pod of several apps: the descriptors of PID 1 that hold their mount namespaces.
-    Ready {
-        /// One number an app.
-        namespaces: Vec<i32>,
-    },
-    /// An app's process runs.
+    /// The app has a terminal, whose other side comes with this.
+    Terminal,
+    /// The process of one of several apps runs.
     Started {
         /// Which app.
         app: u32,
         /// Its number in the pod.
         pid: i32,
     },
-    /// An app's process ended.
-    Ended {
-        /// Which app.
-        app: u32,
-        /// How; what the supervisor itself stopped counts as success.
-        end: End,
-    },
 }
 
-const READY: u8 = b'R';
+const TERMINAL: u8 = b'T';
 const STARTED: u8 = b'S';
-const ENDED: u8 = b'E';
 
 impl Message {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(16);
         let (kind, numbers) = match self {
-            Self::Ready { namespaces } => (READY, namespaces.clone()),
+            Self::Terminal => (TERMINAL, vec![]),
             Self::Started { app, pid } => (STARTED, vec![i32::try_from(*app).unwrap_or(-1), *pid]),
-            Self::Ended { app, end } => (
-                ENDED,
-                vec![i32::try_from(*app).unwrap_or(-1), end.code(), end.signal().unwrap_or(0)],
-            ),
         };
         bytes.push(kind);
         for number in numbers {
@@ -63,13 +47,9 @@ impl Message {
         let (words, []) = rest.as_chunks::<4>() else { return None };
         let numbers: Vec<i32> = words.iter().map(|word| i32::from_ne_bytes(*word)).collect();
         match (*kind, numbers.as_slice()) {
-            (READY, _) => Some(Self::Ready { namespaces: numbers }),
+            (TERMINAL, []) => Some(Self::Terminal),
             (STARTED, [app, pid]) => {
                 Some(Self::Started { app: u32::try_from(*app).ok()?, pid: *pid })
-            }
-            (ENDED, [app, code, signal]) => {
-                let end = if *signal == 0 { End::Exited(*code) } else { End::Killed(*signal) };
-                Some(Self::Ended { app: u32::try_from(*app).ok()?, end })
             }
             _ => None,
         }
@@ -167,13 +147,7 @@ mod tests {
     #[test]
     fn messages_arrive_as_they_were_sent_until_the_end() {
         let (a, b) = pair().unwrap();
-        let all = [
-            Message::Ready { namespaces: vec![7, 8] },
-            Message::Ready { namespaces: vec![] },
-            Message::Started { app: 1, pid: 9 },
-            Message::Ended { app: 0, end: End::Exited(203) },
-            Message::Ended { app: 2, end: End::Killed(9) },
-        ];
+        let all = [Message::Terminal, Message::Started { app: 1, pid: 9 }, Message::Terminal];
         for message in &all {
             a.send(message, Some(a.as_fd())).unwrap();
         }
@@ -191,7 +165,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_message() {
-        for bytes in [&b""[..], b"X", b"S\0", b"S\x01\0\0\0", b"E\x01\0\0\0\x01\0\0\0"] {
+        for bytes in [&b""[..], b"X", b"S\0", b"S\x01\0\0\0", b"T\x01\0\0\0"] {
             assert_eq!(Message::decode(bytes), None);
         }
     }

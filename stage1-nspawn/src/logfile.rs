@@ -1,6 +1,7 @@
 //! What an app wrote, kept in the pod folder: `TIME STREAM TEXT` a line, two files of 8 MiB.
 
-use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::fs::{Mode, OFlags, mkdirat, openat, renameat};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,10 +30,11 @@ impl Stream {
     }
 }
 
-/// The log of one app. The file is made with the first line.
+/// The log of one app. Folder and file are made with the first line: most short apps say nothing.
 #[derive(Debug)]
 pub struct Log {
-    folder: OwnedFd,
+    parent: OwnedFd,
+    folder: &'static str,
     name: String,
     open: Option<(File, usize)>,
     out: Vec<u8>,
@@ -41,16 +43,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log of this name in a folder.
-    pub fn new(folder: OwnedFd, name: &str) -> Self {
-        Self {
-            folder,
-            name: name.to_owned(),
-            open: None,
-            out: Vec::new(),
-            err: Vec::new(),
-            broken: false,
-        }
+    /// The log of this name in a folder of `parent`.
+    pub fn new(parent: OwnedFd, folder: &'static str, name: &str) -> Self {
+        let name = name.to_owned();
+        Self { parent, folder, name, open: None, out: Vec::new(), err: Vec::new(), broken: false }
     }
 
     /// Takes what an app wrote; whole lines are kept at once.
@@ -104,12 +100,8 @@ impl Log {
         let (mut file, size) = match self.open.take() {
             Some((file, size)) if size.saturating_add(lines.len()) <= FILE_LIMIT => (file, size),
             Some(_) => {
-                renameat(
-                    &self.folder,
-                    self.name.as_str(),
-                    &self.folder,
-                    format!("{}.1", self.name),
-                )?;
+                let current = self.path();
+                renameat(&self.parent, current.as_str(), &self.parent, format!("{current}.1"))?;
                 (self.create()?, 0)
             }
             None => (self.create()?, 0),
@@ -120,10 +112,17 @@ impl Log {
     }
 
     fn create(&self) -> std::io::Result<File> {
-        let flags =
-            OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(self.folder.as_fd(), self.name.as_str(), flags, Mode::from_raw_mode(0o640))?
-            .into())
+        match mkdirat(&self.parent, self.folder, Mode::from_raw_mode(0o750)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o640);
+        Ok(openat(self.parent.as_fd(), self.path(), flags | OFlags::CLOEXEC, mode)?.into())
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.folder, self.name)
     }
 }
 
@@ -177,12 +176,12 @@ mod tests {
     fn lines_are_kept_whole_and_files_bounded() {
         let path = std::env::temp_dir().join(format!("nspawn-log-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
-        let mut log = Log::new(File::open(&path).unwrap().into(), "app");
+        let mut log = Log::new(File::open(&path).unwrap().into(), "logs", "app");
         log.take(Stream::Out, b"one\ntw");
         log.take(Stream::Err, b"bad\n");
         log.take(Stream::Out, b"o\n\nrest");
         log.finish(Stream::Out);
-        let text = fs::read_to_string(path.join("app")).unwrap();
+        let text = fs::read_to_string(path.join("logs/app")).unwrap();
         let words: Vec<&str> =
             text.lines().filter_map(|l| l.split_once(' ')).map(|(_, rest)| rest).collect();
         let long = vec![b'x'; 1 << 20];
@@ -190,8 +189,9 @@ mod tests {
             log.take(Stream::Out, &long);
             log.take(Stream::Out, b"\n");
         }
-        let sizes = ["app", "app.1"].map(|name| fs::metadata(path.join(name)).unwrap().len());
-        let count = fs::read_dir(&path).unwrap().count();
+        let sizes =
+            ["app", "app.1"].map(|name| fs::metadata(path.join("logs").join(name)).unwrap().len());
+        let count = fs::read_dir(path.join("logs")).unwrap().count();
         fs::remove_dir_all(&path).unwrap();
         assert_eq!(words, ["stdout one", "stderr bad", "stdout two", "stdout ", "stdout rest"]);
         assert!(sizes.iter().all(|size| *size <= 8 << 20), "{sizes:?}");

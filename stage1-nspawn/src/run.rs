@@ -9,7 +9,7 @@ use crate::pod::{Dialogue, Pod};
 use crate::supervise::{self, Ends, SIGNALS};
 use crate::terminal::{Keyboard, Said};
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags, mkdirat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
@@ -17,9 +17,8 @@ use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
 use stage2::sources;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use sys::cgroup::{self, Group, Place};
-use sys::lock::LockFd;
-use sys::path::{At, PathError};
+use sys::cgroup::{self, Group, Limits, Place};
+use sys::path::At;
 use sys::process::{Cloned, End};
 use sys::signal::{self, Set, number};
 use sys::terminal::Raw;
@@ -40,27 +39,21 @@ pub fn run() -> Result<u8, RunError> {
     let pod = Pod::read(&dir, &args)?;
     folders(&pod, &dir)?;
     let groups = Groups::make(&pod, &dir)?;
-    let result = start(&pod, &dir, &args, &groups, lock);
-    if let Ok(Outcome::Inside(code)) = result {
-        return Ok(code);
+    let parent = rustix::process::getpid();
+    let result = start(&pod, &dir, &args, &groups);
+    // In the clone an error is all that comes back, to be told like any other; what is P0's stays.
+    if rustix::process::getpid() == parent {
+        groups.remove();
     }
-    groups.remove();
+    drop(lock);
     match result? {
-        Outcome::Inside(code) => Ok(code),
-        Outcome::Over(End::Exited(code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
+        End::Exited(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
         // Somebody killed the pod: whoever waits for us shall see the same.
-        Outcome::Over(End::Killed(signal)) => {
+        End::Killed(signal) => {
             sys::process::die_by(signal).doing("cannot end as the pod did")?;
             Ok(stage1_abi::entry::FAILURE)
         }
     }
-}
-
-enum Outcome {
-    /// This is PID 1, and it is done.
-    Inside(u8),
-    /// PID 1 is gone.
-    Over(End),
 }
 
 /// Makes what lies in the pod folder before anything runs.
@@ -92,7 +85,8 @@ struct Groups {
 
 impl Groups {
     fn make(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
-        let place = Place::of_self()?;
+        let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
+        let place = Place::of_self(&limits)?;
         let name = Pod::group_name(&pod.uuid);
         let folders = place.folders(&name);
         // Recorded before it is made: whoever cleans up after us finds it.
@@ -128,13 +122,7 @@ impl Groups {
 }
 
 /// Clones PID 1 and stays with it until it is gone.
-fn start(
-    pod: &Pod,
-    dir: &PodDir,
-    args: &RunArgs,
-    groups: &Groups,
-    lock: LockFd,
-) -> Result<Outcome, RunError> {
+fn start(pod: &Pod, dir: &PodDir, args: &RunArgs, groups: &Groups) -> Result<End, RunError> {
     warn_about_scores(pod);
     let (outside, inside) = control::pair().doing("cannot make a socket pair")?;
     let (outputs, ends) = plumb(pod, dir, groups)?;
@@ -142,22 +130,23 @@ fn start(
     match sys::process::clone(pod.namespaces).doing("cannot clone into new namespaces")? {
         Cloned::Child => {
             drop((outputs, outside));
-            let code = supervise::supervise(pod, dir, &inside, ends);
-            // The lock lives as long as the last process that holds it; PID 1 is the last but one.
-            drop(lock);
-            Ok(Outcome::Inside(code?))
+            match supervise::supervise(pod, dir, &inside, ends) {
+                // The kernel closes what is open, the lock among it, and ends what is left of the pod.
+                Ok(code) => sys::process::leave(code.into()),
+                Err(error) => Err(error),
+            }
         }
         Cloned::Parent { pid, pidfd } => {
             drop((inside, ends));
             let mut outside = Outside { dir, control: outside, outputs, pidfd, keyboard: None };
-            let result = outside.write_files(pod, args, pid).and_then(|()| outside.attend(pod));
+            let result = outside.write_files(pod, args, pid).and_then(|()| outside.attend());
             if result.is_err() {
                 // PID 1 waits for a word that will not come.
                 outside.kill();
             }
             let end = sys::process::wait_for(pid).doing("cannot wait for the pod")?;
             result?;
-            Ok(Outcome::Over(end))
+            Ok(end)
         }
     }
 }
@@ -180,14 +169,11 @@ fn warn_about_scores(pod: &Pod) {
 
 /// The pipes of all apps: what P0 reads, and what PID 1 hands to them.
 fn plumb(pod: &Pod, dir: &PodDir, groups: &Groups) -> Result<(Outputs, Vec<Ends>), RunError> {
-    match mkdirat(dir, pod_dir::LOGS, Mode::from_raw_mode(0o750)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(PathError::new("mkdir", pod_dir::LOGS, error).into()),
-    }
     let mut logs = Vec::with_capacity(pod.apps.len());
     for app in &pod.apps {
-        let folder = dir.open_at(pod_dir::LOGS, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-        logs.push(Log::new(folder, &app.spec.name));
+        let folder =
+            rustix::io::fcntl_dupfd_cloexec(dir, 3).doing("cannot share the pod folder")?;
+        logs.push(Log::new(folder, pod_dir::LOGS, &app.spec.name));
     }
     let names =
         (pod.apps.len() > 1).then(|| pod.apps.iter().map(|app| app.spec.name.clone()).collect());
@@ -200,9 +186,8 @@ fn plumb(pod: &Pod, dir: &PodDir, groups: &Groups) -> Result<(Outputs, Vec<Ends>
         outputs.add(index, Stream::Err, err);
         let input = match pod.dialogue {
             Dialogue::Copied => sys::descriptor::null_device(false).at("open", "/dev/null")?,
-            Dialogue::Interactive => {
-                rustix::io::dup(rustix::stdio::stdin()).doing("cannot pass the input on")?
-            }
+            Dialogue::Interactive => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+                .doing("cannot pass the input on")?,
         };
         ends.push(Ends { input, output, error, doors: group.doors()? });
     }
@@ -250,7 +235,7 @@ impl Outside<'_> {
     }
 
     /// Carries outputs, signals and reports until PID 1 is gone.
-    fn attend(&mut self, pod: &Pod) -> Result<(), RunError> {
+    fn attend(&mut self) -> Result<(), RunError> {
         let signals =
             Set::of(&SIGNALS.map(|s| if s == number::CHILD { number::TERMINATE } else { s }));
         let signals = signals.descriptor().doing("cannot wait for signals")?;
@@ -263,13 +248,15 @@ impl Outside<'_> {
                     Woken::Control => {
                         match self.control.receive().doing("cannot hear from the pod")? {
                             None => alive = false,
-                            Some((message, terminal)) => {
-                                self.note(pod, &message)?;
-                                if let Some(master) = terminal {
-                                    self.connect(master)?;
-                                    raw = Raw::of(rustix::stdio::stdin())
-                                        .doing("cannot set the terminal")?;
-                                }
+                            Some((Message::Started { app, pid }, _)) => {
+                                let app = usize::try_from(app).unwrap_or(usize::MAX);
+                                self.outputs.started(app, pid);
+                            }
+                            Some((Message::Terminal, None)) => {}
+                            Some((Message::Terminal, Some(master))) => {
+                                self.connect(master)?;
+                                raw = Raw::of(rustix::stdio::stdin())
+                                    .doing("cannot set the terminal")?;
                             }
                         }
                     }
@@ -329,34 +316,9 @@ impl Outside<'_> {
         Ok(woken.map(|(kind, _)| kind).collect())
     }
 
-    fn note(&mut self, pod: &Pod, message: &Message) -> Result<(), RunError> {
-        match message {
-            Message::Ready { namespaces } => {
-                if !namespaces.is_empty() {
-                    let lines = pod
-                        .apps
-                        .iter()
-                        .zip(namespaces)
-                        .map(|(app, fd)| format!("{} {fd}\n", app.spec.name));
-                    self.dir.write(NAMESPACES, lines.collect::<String>().as_bytes())?;
-                }
-                self.dir.write_supervisor_ready()?;
-            }
-            Message::Started { app, pid } => {
-                self.outputs.started(usize::try_from(*app).unwrap_or(usize::MAX), *pid)
-            }
-            Message::Ended { app, end } => {
-                if let Some(app) = usize::try_from(*app).ok().and_then(|index| pod.apps.get(index))
-                {
-                    self.dir.write_status(&app.spec.name, end.code(), end.signal())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn connect(&mut self, master: OwnedFd) -> Result<(), RunError> {
-        let copy = rustix::io::dup(&master).doing("cannot share the terminal")?;
+        let copy =
+            rustix::io::fcntl_dupfd_cloexec(&master, 3).doing("cannot share the terminal")?;
         self.outputs.add(0, Stream::Out, master);
         self.keyboard = Some(Keyboard::new(copy).doing("cannot connect the terminal")?);
         Ok(())

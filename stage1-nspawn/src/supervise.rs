@@ -7,6 +7,7 @@ use crate::assemble::{self, Root};
 use crate::control::{Control, Message};
 use crate::error::{Doing, RunError};
 use crate::pod::{Pod, PodApp};
+use crate::run::NAMESPACES;
 use rustix::process::Pid;
 use stage1_abi::PodDir;
 use stage2::launch::{Rights, Session, Standard};
@@ -81,9 +82,9 @@ pub fn supervise(
         sys::namespace::loopback_up().doing("cannot bring the loopback interface up")?;
     }
     let previous = rustix::process::umask(rustix::fs::Mode::empty());
-    let roots = assemble::all(pod, dir, assemble::wants_terminal(pod))?;
+    let roots = assemble::all(pod, assemble::wants_terminal(pod))?;
     rustix::process::umask(previous);
-    announce(control, &roots)?;
+    announce(pod, dir, control, &roots)?;
     let mut apps = Vec::with_capacity(roots.len());
     for ((app, root), ends) in pod.apps.iter().zip(roots).zip(ends) {
         let env = app.spec.env_words()?;
@@ -92,17 +93,28 @@ pub fn supervise(
     if !control.wait_for_release().doing("cannot hear from the caller")? {
         return Err(RunError::Gone);
     }
-    let mut supervisor = Supervisor { apps, control, code: 0, stop: None };
+    let mut supervisor = Supervisor { apps, dir, control, code: 0, stop: None };
     supervisor.live()
 }
 
-/// Tells P0 that all roots stand, where their namespaces are, and hands the terminal over.
-fn announce(control: &Control, roots: &[Root]) -> Result<(), RunError> {
-    let namespaces =
-        roots.iter().filter_map(|root| root.namespace.as_ref()).map(AsRawFd::as_raw_fd).collect();
-    let master =
-        roots.iter().find_map(|root| root.terminal.as_ref()).map(|pair| pair.master.as_fd());
-    control.send(&Message::Ready { namespaces }, master).doing("cannot report to the caller")
+/// Says that all roots stand and where their namespaces are, and hands the terminal over.
+fn announce(pod: &Pod, dir: &PodDir, control: &Control, roots: &[Root]) -> Result<(), RunError> {
+    let mut lines = String::new();
+    for (app, root) in pod.apps.iter().zip(roots) {
+        if let Some(namespace) = &root.namespace {
+            lines.push_str(&format!("{} {}\n", app.spec.name, namespace.as_raw_fd()));
+        }
+    }
+    if !lines.is_empty() {
+        dir.write(NAMESPACES, lines.as_bytes())?;
+    }
+    dir.write_supervisor_ready()?;
+    if let Some(pair) = roots.iter().find_map(|root| root.terminal.as_ref()) {
+        control
+            .send(&Message::Terminal, Some(pair.master.as_fd()))
+            .doing("cannot report to the caller")?;
+    }
+    Ok(())
 }
 
 struct Stop {
@@ -112,6 +124,8 @@ struct Stop {
 
 struct Supervisor<'a> {
     apps: Vec<Supervised<'a>>,
+    /// Opened by P0: it leads out of the pod, which only a hidden process may hold.
+    dir: &'a PodDir,
     control: &'a Control,
     /// The code of the first app that failed.
     code: i32,
@@ -204,7 +218,7 @@ impl Supervisor<'_> {
                 End::Killed(signal) if stopping && asked.contains(&signal) => End::Exited(0),
                 other => other,
             };
-            self.tell(&Message::Ended { app: small(index), end });
+            self.dir.write_status(&app.app.spec.name, end.code(), end.signal())?;
             if end.code() != 0 && !stopping {
                 self.code = end.code();
                 self.begin_stop();

@@ -16,8 +16,8 @@ pub fn hosts(hostname: &str) -> String {
     format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 }
 
-/// Writes what is missing below `/etc` of an assembled root: `mtab`, `hostname` and, where nobody else provides it,
-/// `hosts`. What the image has is left alone, but for the host name, which the kernel tells.
+/// Writes what is missing below `/etc` of an assembled root: `mtab` and, where nobody else provides it, `hosts`. What
+/// the image has is left alone, but for a file with the host name, which the kernel tells.
 ///
 /// # Errors
 /// A file cannot be made. A read-only `/etc` is no error.
@@ -27,7 +27,7 @@ pub fn write_defaults(
     plan: &MountPlan,
     own_hosts: bool,
 ) -> Result<(), PathError> {
-    for (folder, mode) in [("etc", 0o755), ("tmp", 0o1777), ("run", 0o755)] {
+    for (folder, mode) in [("etc", 0o755), ("tmp", 0o1777)] {
         match rustix::fs::mkdirat(root, folder, Mode::from_raw_mode(mode)) {
             Ok(()) | Err(Errno::EXIST | Errno::ROFS) => {}
             Err(error) => return Err(PathError::new("mkdir", Path::new("/").join(folder), error)),
@@ -43,7 +43,7 @@ pub fn write_defaults(
     if own_hosts && !plan.has("/etc/hosts") {
         create(etc.as_fd(), "hosts", &hosts(hostname))?;
     }
-    if !plan.has("/etc/hostname") && !create(etc.as_fd(), "hostname", &format!("{hostname}\n"))? {
+    if !plan.has("/etc/hostname") && statat(&etc, c"hostname", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         show_hostname(root)?;
     }
     Ok(())

@@ -78,7 +78,7 @@ pub fn mount_all(
     for folder in [c"/dev", c"/proc", c"/sys"] {
         ensure(folder, 0o755)?;
     }
-    devices(shared_memory)?;
+    devices()?;
     let own_sys = !plan.covers("/sys");
     if own_sys {
         let rights =
@@ -89,6 +89,13 @@ pub fn mount_all(
     let proc = procfs()?;
     if paths == KernelPaths::Protected {
         protect(own_sys)?;
+    }
+    // Last, over what `protect` left there.
+    match shared_memory {
+        Some(tree) => mount::attach_at(tree, c"/dev/shm").at("mount", "/dev/shm")?,
+        None => {
+            mount::virtual_at(c"tmpfs", c"/dev/shm", INERT, c"mode=1777").at("mount", "/dev/shm")?
+        }
     }
     Ok(proc)
 }
@@ -106,7 +113,7 @@ pub fn procfs() -> Result<OwnedFd, PathError> {
     Ok(proc)
 }
 
-fn devices(shared_memory: Option<BorrowedFd<'_>>) -> Result<(), PathError> {
+fn devices() -> Result<(), PathError> {
     mount::virtual_at(c"tmpfs", c"/dev", Restrict::NO_SUID, c"mode=755,size=65536k")
         .at("mount", "/dev")?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -127,12 +134,6 @@ fn devices(shared_memory: Option<BorrowedFd<'_>>) -> Result<(), PathError> {
     let options = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     let pts = Restrict::NO_SUID.and(Restrict::NO_EXEC);
     mount::virtual_at(c"devpts", c"/dev/pts", pts, options).at("mount", "/dev/pts")?;
-    match shared_memory {
-        Some(tree) => mount::attach_at(tree, c"/dev/shm").at("mount", "/dev/shm")?,
-        None => {
-            mount::virtual_at(c"tmpfs", c"/dev/shm", INERT, c"mode=1777").at("mount", "/dev/shm")?
-        }
-    }
     for (target, at) in LINKS {
         symlink(target, at).at("symlink", name(at))?;
     }
@@ -149,11 +150,10 @@ pub fn shared_memory() -> io::Result<OwnedFd> {
 
 /// Hides and write-protects what an app has no business with.
 ///
-/// One empty, read-only tmpfs is mounted once and shown at all other places: a bind costs a third of a mount.
+/// One empty, read-only tmpfs is mounted once and shown at all other places: a bind costs a third of a mount. It stays
+/// where nobody can reach it, below the shared memory: an unmount would wait for a grace period of the kernel's.
 fn protect(own_sys: bool) -> Result<(), PathError> {
-    // Below /dev/shm nothing of the app's exists yet, and nothing of this stays reachable by name.
-    let store = c"/dev/.hidden";
-    ensure(store, 0o700)?;
+    let store = c"/dev/shm";
     let rights = INERT.and(Restrict::READ_ONLY);
     let tree = mount::fresh(c"tmpfs", &[(c"mode", c"000"), (c"size", c"4k")], INERT)
         .at("mount", name(store))?;
@@ -163,26 +163,24 @@ fn protect(own_sys: bool) -> Result<(), PathError> {
         OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
         Mode::empty(),
     );
-    drop(empty.at("open", "/dev/.hidden/file")?);
-    rustix::fs::mkdirat(&tree, c"folder", Mode::empty()).at("mkdir", "/dev/.hidden/folder")?;
+    drop(empty.at("open", "/dev/shm/file")?);
+    rustix::fs::mkdirat(&tree, c"folder", Mode::empty()).at("mkdir", "/dev/shm/folder")?;
     mount::restrict(tree.as_fd(), rights, mount::Depth::Single).at("mount", name(store))?;
     mount::attach_at(tree.as_fd(), store).at("mount", name(store))?;
     if own_sys {
         for path in HIDDEN_FOLDERS {
-            cover(c"/dev/.hidden/folder", path)?;
+            cover(c"/dev/shm/folder", path)?;
         }
     }
     for path in HIDDEN_FILES {
-        cover(c"/dev/.hidden/file", path)?;
+        cover(c"/dev/shm/file", path)?;
     }
     for path in READ_ONLY {
         if cover(path, path)? {
             mount::restrict_at(path, rights).at("mount", name(path))?;
         }
     }
-    let detach = rustix::mount::UnmountFlags::DETACH;
-    rustix::mount::unmount(store, detach).at("umount", name(store))?;
-    rustix::fs::rmdir(store).at("rmdir", name(store))
+    Ok(())
 }
 
 /// Shows `from` at `path`, if this kernel has `path`.

@@ -6,7 +6,7 @@
 //! lies below the caller's own group, so that the limits of a unit bound whatever runs in it.
 
 use crate::path::{At, PathError};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::fs;
@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 
 /// `f_type` of a version 1 hierarchy.
 const V1_MAGIC: u64 = 0x0027_e0eb;
-/// The controllers that account or limit something we are asked for.
-const WANTED: [&str; 4] = ["cpu", "cpuacct", "memory", "pids"];
+/// The controllers that account for a pod, or guard it.
+const ACCOUNTING: [&str; 3] = ["cpuacct", "memory", "pids"];
+/// The controller that only limits.
+const CPU: &str = "cpu";
 /// A CPU quota is given out in slices of this length, in microseconds.
 const PERIOD: u64 = 100_000;
 /// The smallest quota that the kernel takes, and the largest.
@@ -67,16 +69,17 @@ pub struct Place {
 }
 
 impl Place {
-    /// Looks the calling process up.
+    /// Looks the calling process up, in the hierarchies that account for a group and those that these limits need.
     ///
     /// # Errors
     /// `/proc/self/cgroup` cannot be read.
-    pub fn of_self() -> Result<Self, PathError> {
+    pub fn of_self(limits: &[Limits]) -> Result<Self, PathError> {
+        let cpu = limits.iter().any(|l| l.cpu_milli.is_some() || l.cpu_shares.is_some());
         let own = "/proc/self/cgroup";
         let text = fs::read_to_string(own).at("open", own)?;
         let mut mounts = None;
         let mut hierarchies = Vec::new();
-        for (controllers, path) in groups(&text) {
+        for (controllers, path) in groups(&text, cpu) {
             let usual =
                 Path::new("/sys/fs/cgroup").join(controllers).join(path.trim_start_matches('/'));
             let folder = if is_v1(&usual) {
@@ -136,21 +139,19 @@ impl Place {
                     continue;
                 }
             }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            if let Ok(open) = rustix::fs::open(&folder, flags, Mode::empty()) {
-                leaves.push(Leaf { controllers: hierarchy.controllers.clone(), folder, open });
-            }
+            leaves.push(Leaf { controllers: hierarchy.controllers.clone(), folder });
         }
         Group { leaves }
     }
 }
 
 /// The lines of `/proc/PID/cgroup` that name a wanted version 1 controller: its controllers, the group's path.
-fn groups(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.lines().filter_map(|line| {
+fn groups(text: &str, cpu: bool) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(move |line| {
         let mut parts = line.splitn(3, ':');
         let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        controllers.split(',').any(|c| WANTED.contains(&c)).then_some((controllers, path))
+        let wanted = controllers.split(',').any(|c| ACCOUNTING.contains(&c) || (cpu && c == CPU));
+        wanted.then_some((controllers, path))
     })
 }
 
@@ -178,7 +179,6 @@ fn mounted(mountinfo: &str, controllers: &str, path: &str) -> Option<PathBuf> {
 struct Leaf {
     controllers: String,
     folder: PathBuf,
-    open: OwnedFd,
 }
 
 impl Leaf {
@@ -187,12 +187,10 @@ impl Leaf {
     }
 
     fn write(&self, file: &str, text: &str) -> Result<(), PathError> {
-        let path = || self.folder.join(file);
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let open = openat(&self.open, file, flags, Mode::empty())
-            .map_err(|e| PathError::new("open", path(), e))?;
-        rustix::io::write(&open, text.as_bytes())
-            .map_err(|e| PathError::new("write", path(), e))?;
+        let path = self.folder.join(file);
+        let open = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .at("open", &path)?;
+        rustix::io::write(&open, text.as_bytes()).at("write", &path)?;
         Ok(())
     }
 }
@@ -255,9 +253,10 @@ impl Group {
     /// # Errors
     /// A file is not there.
     pub fn doors(&self) -> Result<Doors, PathError> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let open = |leaf: &Leaf| {
-            openat(&leaf.open, "tasks", flags, Mode::empty()).at("open", leaf.folder.join("tasks"))
+            let tasks = leaf.folder.join("tasks");
+            rustix::fs::open(&tasks, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .at("open", &tasks)
         };
         Ok(Doors(self.leaves.iter().map(open).collect::<Result<_, _>>()?))
     }
@@ -395,8 +394,10 @@ mod tests {
     #[test]
     fn own_groups_are_read_from_both_layouts() {
         let text = "9:name=systemd:/\n4:cpu,cpuacct:/a:b\n3:memory:/m\n2:freezer:/\n0::/u\n";
-        let found: Vec<_> = groups(text).collect();
+        let text = format!("{text}5:cpu:/c\n");
+        let found: Vec<_> = groups(&text, false).collect();
         assert_eq!(found, [("cpu,cpuacct", "/a:b"), ("memory", "/m")]);
+        assert_eq!(groups(&text, true).last(), Some(("cpu", "/c")));
     }
 
     #[test]
@@ -410,23 +411,33 @@ mod tests {
 
     #[test]
     fn a_group_is_made_limited_and_removed() {
-        let place = Place::of_self().unwrap();
+        let limits = Limits {
+            memory: Some(8 << 20),
+            pids: Some(7),
+            cpu_milli: Some(500),
+            cpu_shares: Some(10),
+        };
+        let place = Place::of_self(&[limits]).unwrap();
         let name = format!("sys-test-{}", std::process::id());
         let group = place.make(&name);
         let inner = group.make("app");
-        let limits = Limits { memory: Some(8 << 20), pids: Some(7), ..Limits::default() };
         let applied = inner.limit(&limits);
         let file = |n: &str| {
             place.folders(&name).into_iter().map(|f| f.join("app").join(n)).find(|f| f.exists())
         };
         let read = |n: &str| fs::read_to_string(file(n).unwrap()).unwrap();
-        let values = (read("memory.limit_in_bytes"), read("pids.max"));
+        let values = [
+            read("memory.limit_in_bytes"),
+            read("pids.max"),
+            read("cpu.cfs_quota_us"),
+            read("cpu.shares"),
+        ];
         drop((group, inner));
         for folder in place.folders(&name) {
             remove(&folder).unwrap();
             remove(&folder).unwrap();
         }
         applied.unwrap();
-        assert_eq!(values, ("8388608\n".to_owned(), "7\n".to_owned()));
+        assert_eq!(values, ["8388608\n", "7\n", "50000\n", "10\n"]);
     }
 }

@@ -162,6 +162,8 @@ impl Overlay<'_> {
         }
         fsconfig_set_string(fs, c"upperdir", self.upper)?;
         fsconfig_set_string(fs, c"workdir", self.work)?;
+        // Nothing that runs survives a power cut, so nothing of it is synced, least of all the whole disk at unmount.
+        rustix::mount::fsconfig_set_flag(fs, c"volatile")?;
         Ok(fsconfig_create(fs)?)
     }
 
