@@ -1,1 +1,39 @@
-//! To come.
+//! Bytes of images: decompressing, hashing, and unpacking hostile tars below a directory descriptor; writing archives.
+//!
+//! In: a stream nobody vouches for and an open, empty folder. Out: a tree that never reaches outside that folder, and a
+//! digest of it. Nothing here knows where streams come from, what is stored, or when an image is complete.
+//!
+//! ```text
+//! stream   compressed bytes -> bytes, hashed and bounded
+//! tar      bytes -> entries (ustar, PAX, GNU, sparse)
+//! layer    entries -> one OCI layer in overlay form, and what it needs from the layers below ([`needs`])
+//! aci      entries -> a checked App Container Image, or a tree rendered from several ([`dependency`])
+//! merge    layers stacked -> one view, without a mount
+//! write    view -> App Container Image, the same bytes every time
+//! tree     folder -> digest
+//! ```
+//!
+//! Invariant: every path is walked in a catalogue of what was made before and opened without following links; sizes,
+//! counts and depths are bounded by [`Limits`]. Unpacking sets the process's umask to 0: all modes are explicit.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing)]
+
+pub mod aci;
+mod catalogue;
+pub mod dependency;
+mod error;
+mod extract;
+pub mod layer;
+mod limits;
+pub mod merge;
+pub mod needs;
+pub mod remove;
+pub mod stream;
+mod tar;
+pub mod tree;
+pub mod write;
+
+pub use error::UnpackError;
+pub use limits::Limits;
+pub use tree::TreeDigest;
