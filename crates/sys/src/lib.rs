@@ -10,6 +10,7 @@ pub mod descriptor;
 pub mod lock;
 pub mod mount;
 pub mod namespace;
+pub mod nss;
 pub mod path;
 pub mod process;
 pub mod signal;
