@@ -8,6 +8,7 @@
 //! tar      bytes -> entries (ustar, PAX, GNU, sparse)
 //! layer    entries -> one OCI layer in overlay form, and what it needs from the layers below ([`needs`])
 //! aci      entries -> a checked App Container Image, or a tree rendered from several ([`dependency`])
+//! members  a tar of blobs -> where each lies, unpacking nothing
 //! merge    layers stacked -> one view, without a mount
 //! write    view -> App Container Image, the same bytes every time
 //! tree     folder -> digest
@@ -26,6 +27,7 @@ mod error;
 mod extract;
 pub mod layer;
 mod limits;
+pub mod members;
 pub mod merge;
 pub mod needs;
 pub mod remove;

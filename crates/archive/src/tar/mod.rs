@@ -8,7 +8,7 @@ mod sparse;
 
 use pax::Extensions;
 pub(crate) use sparse::Extent;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// The unit of a tar.
 const BLOCK: usize = 512;
@@ -97,6 +97,17 @@ pub(crate) struct TarReader<R> {
     ended: bool,
 }
 
+impl<R: Read + Seek> TarReader<R> {
+    /// Where the data of the current entry lies in the stream; it is passed over, by seeking.
+    pub(crate) fn pass(&mut self) -> Result<u64, TarError> {
+        let start = self.stream.stream_position().map_err(TarError::Read)?;
+        let end = start.checked_add(self.left).and_then(|end| end.checked_add(self.padding));
+        self.stream.seek(SeekFrom::Start(end.ok_or(TarError::Truncated)?)).map_err(TarError::Read)?;
+        (self.left, self.padding) = (0, 0);
+        Ok(start)
+    }
+}
+
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(stream: R) -> Self {
         Self { stream, left: 0, padding: 0, ended: false }
@@ -135,7 +146,12 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    fn entry(&mut self, header: &tar::Header, flag: u8, extensions: Extensions) -> Result<Entry, TarError> {
+    fn entry(
+        &mut self,
+        header: &tar::Header,
+        flag: u8,
+        extensions: Extensions,
+    ) -> Result<Entry, TarError> {
         let mut path = match &extensions.path {
             Some(path) => path.clone(),
             None => header.path_bytes().into_owned(),
@@ -232,8 +248,14 @@ impl<R: Read> TarReader<R> {
         Ok((map, real))
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of a sparse member: its map, its size, its real name")]
-    fn pax_sparse(&mut self, extensions: &Extensions) -> Result<Option<(Vec<Extent>, u64, Option<Vec<u8>>)>, TarError> {
+    #[expect(
+        clippy::type_complexity,
+        reason = "the parts of a sparse member: its map, its size, its real name"
+    )]
+    fn pax_sparse(
+        &mut self,
+        extensions: &Extensions,
+    ) -> Result<Option<(Vec<Extent>, u64, Option<Vec<u8>>)>, TarError> {
         let Some(found) = &extensions.sparse else { return Ok(None) };
         let map = if found.in_data {
             let mut lines = sparse::Lines::default();
@@ -303,7 +325,7 @@ impl<R: Read> TarReader<R> {
 
     fn begin(&mut self, size: u64) {
         self.left = size;
-        self.padding = (BLOCK as u64).wrapping_sub(size % BLOCK as u64) % BLOCK as u64;
+        self.padding = size.wrapping_neg() & (BLOCK as u64).wrapping_sub(1);
     }
 
     fn skip(&mut self) -> Result<(), TarError> {
