@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir(out)?;
     let limits = Limits::default();
     let mut lowers: Vec<OwnedFd> = Vec::new();
-    let again = |lowers: &[OwnedFd]| lowers.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
+    let again =
+        |lowers: &[OwnedFd]| lowers.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
     for (index, name) in words.enumerate() {
         let into = folder(&out.join(index.to_string()))?;
         let (kind, stream) = sniff(Sha256Reader::new(File::open(&name)?))?;
@@ -34,7 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             let facts = unpacked.needs.facts(again(&lowers)?)?;
             digest = needs::settle(into.as_fd(), &facts, again(&lowers)?)?;
         }
-        println!("{index} {digest} {} bytes {} entries {:?}", unpacked.bytes, unpacked.entries, unpacked.notes);
+        println!(
+            "{index} {digest} {} bytes {} entries {:?}",
+            unpacked.bytes, unpacked.entries, unpacked.notes
+        );
         lowers.push(into);
     }
     let flat = folder(&out.join("flat"))?;

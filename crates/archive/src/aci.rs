@@ -76,7 +76,9 @@ fn link_target<'e>(entry: &'e Entry, limits: &Limits) -> Result<Vec<&'e [u8]>, A
     let outside = || AciError::Link(entry.path.as_slice().into());
     let parts = components(&entry.link, limits).map_err(|_| outside())?;
     match parts.split_first() {
-        Some((first, rest)) if *first == b"rootfs" && !rest.is_empty() && !entry.link.starts_with(b"/") => {
+        Some((first, rest))
+            if *first == b"rootfs" && !rest.is_empty() && !entry.link.starts_with(b"/") =>
+        {
             Ok(rest.to_vec())
         }
         _ => Err(outside()),
@@ -177,7 +179,11 @@ pub fn render(
         reader.finish()?;
     }
     tree.finish()?;
-    Ok(Rendered { digest: TreeDigest(tree.catalogue.digest()), bytes: tree.bytes, notes: tree.notes })
+    Ok(Rendered {
+        digest: TreeDigest(tree.catalogue.digest()),
+        bytes: tree.bytes,
+        notes: tree.notes,
+    })
 }
 
 fn make<R: Read>(

@@ -1,7 +1,7 @@
 //! What stands in a tree, path by path: where entries may go, and what the tree's digest is taken of.
 
 use crate::tar::Time;
-use sha2::{Digest, Sha256};
+use blake3::Hasher;
 use std::collections::{BTreeMap, HashMap};
 
 /// What a path is.
@@ -28,6 +28,10 @@ pub(crate) struct Meta {
 
 /// What is known of one path.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of a path, each set by another rule"
+)]
 pub(crate) struct Item {
     pub kind: ItemKind,
     /// Tells names of one file from copies of it.
@@ -48,7 +52,16 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn new(kind: ItemKind, inode: u64, record: [u8; 32]) -> Self {
-        Self { kind, inode, linked: false, implied: false, through_link: false, opaque: false, meta: None, record }
+        Self {
+            kind,
+            inode,
+            linked: false,
+            implied: false,
+            through_link: false,
+            opaque: false,
+            meta: None,
+            record,
+        }
     }
 
     pub(crate) fn dir(meta: Meta) -> Self {
@@ -90,18 +103,19 @@ impl Catalogue {
 
     /// The hash of the whole tree.
     pub(crate) fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         let mut groups: HashMap<u64, u64> = HashMap::new();
         for (index, (path, item)) in (1_u64..).zip(&self.0) {
-            hash.update((path.len() as u64).to_le_bytes());
+            hash.update(&(path.len() as u64).to_le_bytes());
             hash.update(path);
-            let group = if item.linked { *groups.entry(item.inode).or_insert(index) } else { index };
+            let group =
+                if item.linked { *groups.entry(item.inode).or_insert(index) } else { index };
             // A name whose other names are gone is like any other.
-            hash.update((index.saturating_sub(group)).to_le_bytes());
+            hash.update(&(index.saturating_sub(group)).to_le_bytes());
             match &item.meta {
-                Some(meta) => hash.update(record(b'd', meta, &[u8::from(item.opaque)])),
-                None => hash.update(item.record),
-            }
+                Some(meta) => hash.update(&record(b'd', meta, &[u8::from(item.opaque)])),
+                None => hash.update(&item.record),
+            };
         }
         hash.finalize().into()
     }
@@ -109,19 +123,19 @@ impl Catalogue {
 
 /// The hash of one item: its kind, its owner and so on, and what makes up the rest of it.
 pub(crate) fn record(kind: u8, meta: &Meta, rest: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update([kind]);
-    hash.update(meta.mode.to_le_bytes());
-    hash.update(meta.uid.to_le_bytes());
-    hash.update(meta.gid.to_le_bytes());
-    hash.update(meta.mtime.seconds.to_le_bytes());
-    hash.update(meta.mtime.nanoseconds.to_le_bytes());
+    let mut hash = Hasher::new();
+    hash.update(&[kind]);
+    hash.update(&meta.mode.to_le_bytes());
+    hash.update(&meta.uid.to_le_bytes());
+    hash.update(&meta.gid.to_le_bytes());
+    hash.update(&meta.mtime.seconds.to_le_bytes());
+    hash.update(&meta.mtime.nanoseconds.to_le_bytes());
     let mut xattrs: Vec<_> = meta.xattrs.iter().collect();
     xattrs.sort();
     for (name, value) in xattrs {
-        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(&(name.len() as u64).to_le_bytes());
         hash.update(name);
-        hash.update((value.len() as u64).to_le_bytes());
+        hash.update(&(value.len() as u64).to_le_bytes());
         hash.update(value);
     }
     hash.update(rest);
@@ -135,5 +149,6 @@ pub(crate) fn whiteout() -> [u8; 32] {
 
 /// Whether an extended attribute of an image is kept: capabilities and the user's own, never what steers the kernel.
 pub(crate) fn keeps_xattr(name: &[u8]) -> bool {
-    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }

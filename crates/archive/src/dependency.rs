@@ -31,6 +31,9 @@ pub enum PlanError<E: std::error::Error> {
     },
 }
 
+/// Finds the image that a dependency means.
+pub type Lookup<'a, E> = dyn FnMut(&Dependency) -> Result<(ImageId, ImageManifest), E> + 'a;
+
 /// A cleaned whitelist.
 type List = Rc<BTreeSet<Vec<u8>>>;
 
@@ -71,7 +74,7 @@ pub struct Plan {
 pub fn plan<E: std::error::Error>(
     image: ImageId,
     manifest: &ImageManifest,
-    lookup: &mut dyn FnMut(&Dependency) -> Result<(ImageId, ImageManifest), E>,
+    lookup: &mut Lookup<'_, E>,
 ) -> Result<Plan, PlanError<E>> {
     let mut planner = Planner { steps: Vec::new(), path: Vec::new(), lists: Vec::new(), lookup };
     planner.add(image, manifest)?;
@@ -84,7 +87,7 @@ struct Planner<'a, E> {
     path: Vec<ImageId>,
     /// Their whitelists.
     lists: Vec<List>,
-    lookup: &'a mut dyn FnMut(&Dependency) -> Result<(ImageId, ImageManifest), E>,
+    lookup: &'a mut Lookup<'a, E>,
 }
 
 impl<E: std::error::Error> Planner<'_, E> {
@@ -96,8 +99,9 @@ impl<E: std::error::Error> Planner<'_, E> {
         if self.path.len() >= DEPTH || self.steps.len() >= STEPS {
             return Err(PlanError::TooMany(name()));
         }
-        let own = (!manifest.path_whitelist.is_empty())
-            .then(|| Rc::new(manifest.path_whitelist.iter().map(|p| clean(p)).collect::<BTreeSet<_>>()));
+        let own = (!manifest.path_whitelist.is_empty()).then(|| {
+            Rc::new(manifest.path_whitelist.iter().map(|p| clean(p)).collect::<BTreeSet<_>>())
+        });
         self.path.push(image.clone());
         let above = self.lists.clone();
         self.lists.extend(own.clone());
@@ -152,7 +156,9 @@ mod tests {
     }
 
     fn plan_of(images: &[(char, &str, &[&str])]) -> Result<Plan, PlanError<io::Error>> {
-        let of = |name: char| images.iter().find(|i| i.0 == name).map(|i| (id(i.0), manifest(i.0, i.1, i.2)));
+        let of = |name: char| {
+            images.iter().find(|i| i.0 == name).map(|i| (id(i.0), manifest(i.0, i.1, i.2)))
+        };
         let (root, first) = of('a').unwrap();
         plan(root, &first, &mut |d| {
             let name = d.image_name.as_str().chars().next().unwrap();
@@ -166,16 +172,23 @@ mod tests {
 
     #[test]
     fn dependencies_come_first_each_time() {
-        let plan = plan_of(&[('a', "bc", &[]), ('b', "", &[]), ('c', "d", &[]), ('d', "", &[])]).unwrap();
+        let plan =
+            plan_of(&[('a', "bc", &[]), ('b', "", &[]), ('c', "d", &[]), ('d', "", &[])]).unwrap();
         assert_eq!(order(&plan), "bdca");
-        let plan = plan_of(&[('a', "bc", &[]), ('b', "d", &[]), ('c', "d", &[]), ('d', "", &[])]).unwrap();
+        let plan =
+            plan_of(&[('a', "bc", &[]), ('b', "d", &[]), ('c', "d", &[]), ('d', "", &[])]).unwrap();
         assert_eq!(order(&plan), "dbdca");
     }
 
     #[test]
     fn whitelists_hold_along_the_way_down() {
-        let plan =
-            plan_of(&[('a', "bc", &["/x", "/../y"]), ('b', "", &["/x"]), ('c', "d", &["x", "/z"]), ('d', "", &[])]).unwrap();
+        let plan = plan_of(&[
+            ('a', "bc", &["/x", "/../y"]),
+            ('b', "", &["/x"]),
+            ('c', "d", &["x", "/z"]),
+            ('d', "", &[]),
+        ])
+        .unwrap();
         let [b, d, c, a] = &plan.steps[..] else { panic!() };
         assert!(b.takes(b"x", false) && !b.takes(b"y", false));
         assert!(d.takes(b"x", false) && !d.takes(b"z", false) && !d.takes(b"dir", true));

@@ -6,11 +6,10 @@ use crate::limits::Limits;
 use crate::remove;
 use crate::tar::{Entry, Kind, TarReader, Time};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    fchmod, fchown, fsetxattr, ftruncate, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, statat,
-    symlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
+    chmodat, chownat, fchmod, fchown, fsetxattr, ftruncate, futimens, linkat, makedev, mkdirat,
+    mknodat, openat, openat2, statat, symlinkat, utimensat,
 };
-use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -67,11 +66,15 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The components of an entry's path; leading slashes and single dots do not count.
-pub(crate) fn components<'p>(path: &'p [u8], limits: &Limits) -> Result<Vec<&'p [u8]>, UnpackError> {
+pub(crate) fn components<'p>(
+    path: &'p [u8],
+    limits: &Limits,
+) -> Result<Vec<&'p [u8]>, UnpackError> {
     if path.len() > limits.path {
         return Err(UnpackError::entry(path, "the path is too long"));
     }
-    let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+    let parts: Vec<&[u8]> =
+        path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
     if parts.contains(&b"..".as_slice()) {
         return Err(UnpackError::entry(path, "the path leads upwards"));
     }
@@ -88,8 +91,13 @@ fn timestamps(time: Time) -> Timestamps {
 
 impl<'a> Extractor<'a> {
     /// Takes an empty folder, which becomes the root: 0755, owned by root, changed at the epoch.
-    pub(crate) fn new(into: BorrowedFd<'_>, limits: &'a Limits, links: Links) -> Result<Self, UnpackError> {
-        let folder = |operation, cause: rustix::io::Errno| UnpackError::make(b".", operation, cause);
+    pub(crate) fn new(
+        into: BorrowedFd<'_>,
+        limits: &'a Limits,
+        links: Links,
+    ) -> Result<Self, UnpackError> {
+        let folder =
+            |operation, cause: rustix::io::Errno| UnpackError::make(b".", operation, cause);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(into, ".", flags, Mode::empty()).map_err(|e| folder("open", e))?;
         rustix::process::umask(Mode::empty());
@@ -146,7 +154,8 @@ impl<'a> Extractor<'a> {
 
     /// Finds the folder that an entry belongs into, making what is missing on the way.
     pub(crate) fn place(&mut self, path: &[u8], parts: &[&[u8]]) -> Result<Place, UnpackError> {
-        let (name, parents) = parts.split_last().ok_or_else(|| UnpackError::entry(path, "the path is empty"))?;
+        let (name, parents) =
+            parts.split_last().ok_or_else(|| UnpackError::entry(path, "the path is empty"))?;
         let mut todo: VecDeque<Vec<u8>> = parents.iter().map(|p| p.to_vec()).collect();
         let mut real: Vec<u8> = Vec::new();
         let (mut links, mut through_link) = (0, false);
@@ -166,11 +175,14 @@ impl<'a> Extractor<'a> {
                     }
                     let dir = self.dir(&real)?;
                     let target = rustix::fs::readlinkat(&*dir, part.as_slice(), Vec::new());
-                    let target = target.map_err(|e| UnpackError::make(path, "readlink", e))?.into_bytes();
+                    let target =
+                        target.map_err(|e| UnpackError::make(path, "readlink", e))?.into_bytes();
                     if target.starts_with(b"/") {
                         real.clear();
                     }
-                    for part in target.split(|b| *b == b'/').rev().filter(|p| !p.is_empty() && *p != b".") {
+                    for part in
+                        target.split(|b| *b == b'/').rev().filter(|p| !p.is_empty() && *p != b".")
+                    {
                         todo.push_front(part.to_vec());
                     }
                 }
@@ -193,7 +205,11 @@ impl<'a> Extractor<'a> {
     }
 
     /// Looks a path up without making anything; `None` where this tree does not have it.
-    pub(crate) fn find(&mut self, path: &[u8], parts: &[&[u8]]) -> Result<Option<Vec<u8>>, UnpackError> {
+    pub(crate) fn find(
+        &mut self,
+        path: &[u8],
+        parts: &[&[u8]],
+    ) -> Result<Option<Vec<u8>>, UnpackError> {
         let mut todo: VecDeque<Vec<u8>> = parts.iter().map(|p| p.to_vec()).collect();
         let mut real: Vec<u8> = Vec::new();
         let mut links = 0;
@@ -215,11 +231,14 @@ impl<'a> Extractor<'a> {
                     }
                     let dir = self.dir(&real)?;
                     let target = rustix::fs::readlinkat(&*dir, part.as_slice(), Vec::new());
-                    let target = target.map_err(|e| UnpackError::make(path, "readlink", e))?.into_bytes();
+                    let target =
+                        target.map_err(|e| UnpackError::make(path, "readlink", e))?.into_bytes();
                     if target.starts_with(b"/") {
                         real.clear();
                     }
-                    for part in target.split(|b| *b == b'/').rev().filter(|p| !p.is_empty() && *p != b".") {
+                    for part in
+                        target.split(|b| *b == b'/').rev().filter(|p| !p.is_empty() && *p != b".")
+                    {
                         todo.push_front(part.to_vec());
                     }
                 }
@@ -235,7 +254,12 @@ impl<'a> Extractor<'a> {
         parent.is_some_and(|meta| meta.mode & 0o2000 != 0)
     }
 
-    fn make_implied(&mut self, parent: &[u8], name: &[u8], through_link: bool) -> Result<(), UnpackError> {
+    fn make_implied(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        through_link: bool,
+    ) -> Result<(), UnpackError> {
         self.count()?;
         let path = join(parent, name);
         let whited_out = self.catalogue.get(&path).is_some_and(|i| i.kind == ItemKind::Whiteout);
@@ -247,8 +271,10 @@ impl<'a> Extractor<'a> {
         mkdirat(&*dir, name, Mode::from_raw_mode(0o755)).map_err(|e| fail("mkdir", e))?;
         if self.inherits(&path) {
             let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-            chownat(&*dir, name, Some(Uid::ROOT), Some(Gid::ROOT), nofollow).map_err(|e| fail("chown", e))?;
-            chmodat(&*dir, name, Mode::from_raw_mode(0o755), AtFlags::empty()).map_err(|e| fail("chmod", e))?;
+            chownat(&*dir, name, Some(Uid::ROOT), Some(Gid::ROOT), nofollow)
+                .map_err(|e| fail("chown", e))?;
+            chmodat(&*dir, name, Mode::from_raw_mode(0o755), AtFlags::empty())
+                .map_err(|e| fail("chmod", e))?;
         }
         let mut item = Item::dir(Meta { mode: 0o755, ..Meta::default() });
         // What a whiteout hid below stays hidden; then nothing of the folder comes from there.
@@ -266,7 +292,8 @@ impl<'a> Extractor<'a> {
         let dir = self.dir(real)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat(&*dir, ".", flags, Mode::empty()).map_err(|e| fail("open", e))?;
-        fsetxattr(&fd, c"trusted.overlay.opaque", b"y", XattrFlags::empty()).map_err(|e| fail("setxattr", e))?;
+        fsetxattr(&fd, c"trusted.overlay.opaque", b"y", XattrFlags::empty())
+            .map_err(|e| fail("setxattr", e))?;
         if let Some(item) = self.catalogue.get_mut(real) {
             item.opaque = true;
         }
@@ -322,7 +349,10 @@ impl<'a> Extractor<'a> {
             Kind::File => self.make_file(place, entry, &meta, data)?,
             Kind::Symlink => {
                 if entry.link.is_empty() || entry.link.len() > 4095 {
-                    return Err(UnpackError::entry(&entry.path, "the target of the link is empty or too long"));
+                    return Err(UnpackError::entry(
+                        &entry.path,
+                        "the target of the link is empty or too long",
+                    ));
                 }
                 symlinkat(entry.link.as_slice(), &*place.dir, place.name.as_slice())
                     .map_err(|e| UnpackError::make(&place.real, "symlink", e))?;
@@ -331,9 +361,16 @@ impl<'a> Extractor<'a> {
             Kind::Fifo => self.make_node(place, &meta, FileType::Fifo, 0)?,
             Kind::Char | Kind::Block => {
                 let (major, minor) = entry.device;
-                let kind = if entry.kind == Kind::Char { FileType::CharacterDevice } else { FileType::BlockDevice };
+                let kind = if entry.kind == Kind::Char {
+                    FileType::CharacterDevice
+                } else {
+                    FileType::BlockDevice
+                };
                 if kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
-                    return Err(UnpackError::entry(&entry.path, "device 0:0 means something else here"));
+                    return Err(UnpackError::entry(
+                        &entry.path,
+                        "device 0:0 means something else here",
+                    ));
                 }
                 self.make_node(place, &meta, kind, makedev(major, minor))?
             }
@@ -346,7 +383,13 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    fn make_node(&self, place: &Place, meta: &Meta, kind: FileType, device: u64) -> Result<Item, UnpackError> {
+    fn make_node(
+        &self,
+        place: &Place,
+        meta: &Meta,
+        kind: FileType,
+        device: u64,
+    ) -> Result<Item, UnpackError> {
         let fail = |operation, cause| UnpackError::make(&place.real, operation, cause);
         mknodat(&*place.dir, place.name.as_slice(), kind, Mode::from_raw_mode(meta.mode), device)
             .map_err(|e| fail("mknod", e))?;
@@ -361,16 +404,25 @@ impl<'a> Extractor<'a> {
     }
 
     /// Sets owner and time of something that is not opened, and takes its record.
-    fn finish_node(&self, place: &Place, meta: &Meta, kind: ItemKind, rest: &[u8]) -> Result<Item, UnpackError> {
+    fn finish_node(
+        &self,
+        place: &Place,
+        meta: &Meta,
+        kind: ItemKind,
+        rest: &[u8],
+    ) -> Result<Item, UnpackError> {
         let fail = |operation, cause| UnpackError::make(&place.real, operation, cause);
         let name = place.name.as_slice();
         if (meta.uid, meta.gid) != (0, 0) || self.inherits(&place.real) {
             let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-            chownat(&*place.dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("chown", e))?;
+            chownat(&*place.dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|e| fail("chown", e))?;
         }
         let stamps = timestamps(meta.mtime);
-        utimensat(&*place.dir, name, &stamps, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("utimens", e))?;
-        let found = statat(&*place.dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("stat", e))?;
+        utimensat(&*place.dir, name, &stamps, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| fail("utimens", e))?;
+        let found =
+            statat(&*place.dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("stat", e))?;
         // Modes of links mean nothing.
         let mode = if kind == ItemKind::Symlink { 0 } else { meta.mode };
         let shown = Meta { mode, ..meta.clone() };
@@ -390,9 +442,11 @@ impl<'a> Extractor<'a> {
         if self.bytes > self.limits.bytes {
             return Err(UnpackError::Limit { limit: self.limits.bytes, what: "bytes" });
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(meta.mode & 0o777);
-        let fd = openat(&*place.dir, place.name.as_slice(), flags, mode).map_err(|e| fail("open", e))?;
+        let fd =
+            openat(&*place.dir, place.name.as_slice(), flags, mode).map_err(|e| fail("open", e))?;
         let content = self.write_content(&fd, place, entry, data)?;
         if (meta.uid, meta.gid) != (0, 0) || self.inherits(&place.real) {
             let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
@@ -402,7 +456,8 @@ impl<'a> Extractor<'a> {
             fchmod(&fd, Mode::from_raw_mode(meta.mode)).map_err(|e| fail("chmod", e))?;
         }
         for (name, value) in &meta.xattrs {
-            fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty()).map_err(|e| fail("setxattr", e))?;
+            fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty())
+                .map_err(|e| fail("setxattr", e))?;
         }
         futimens(&fd, &timestamps(meta.mtime)).map_err(|e| fail("utimens", e))?;
         // The inode is only needed where a second name appears; asking now would cost a call a file.
@@ -418,7 +473,7 @@ impl<'a> Extractor<'a> {
         data: &mut TarReader<R>,
     ) -> Result<[u8; 32], UnpackError> {
         let fail = |operation, cause| UnpackError::make(&place.real, operation, cause);
-        let mut hash = Sha256::new();
+        let mut hash = blake3::Hasher::new();
         let (mut at, mut written) = (0_u64, 0_u64);
         let whole = [crate::tar::Extent { offset: 0, length: entry.size }];
         for extent in entry.extents.as_deref().unwrap_or(&whole) {
@@ -435,7 +490,7 @@ impl<'a> Extractor<'a> {
                 }
                 hash.update(piece);
                 // A run of zeros becomes a hole: the content is the same.
-                if n < 4096 || piece.iter().any(|b| *b != 0) {
+                if n < 4096 || !is_zero(piece) {
                     write_at(fd, piece, at).map_err(|e| fail("write", e))?;
                     written = at.saturating_add(n as u64);
                 }
@@ -467,22 +522,29 @@ impl<'a> Extractor<'a> {
         let exact = stays || self.inherits(&place.real);
         if exact || (meta.uid, meta.gid) != (0, 0) {
             let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-            chownat(&*place.dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("chown", e))?;
+            chownat(&*place.dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|e| fail("chown", e))?;
         }
         if exact || meta.mode & 0o6000 != 0 {
-            chmodat(&*place.dir, name, Mode::from_raw_mode(meta.mode), AtFlags::empty()).map_err(|e| fail("chmod", e))?;
+            chmodat(&*place.dir, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())
+                .map_err(|e| fail("chmod", e))?;
         }
-        let old: Vec<Vec<u8>> = before.as_ref().filter(|_| stays).and_then(|i| i.meta.as_ref()).map_or_else(Vec::new, |m| {
-            m.xattrs.iter().map(|(n, _)| n.clone()).collect()
-        });
+        let old: Vec<Vec<u8>> = before
+            .as_ref()
+            .filter(|_| stays)
+            .and_then(|i| i.meta.as_ref())
+            .map_or_else(Vec::new, |m| m.xattrs.iter().map(|(n, _)| n.clone()).collect());
         if !meta.xattrs.is_empty() || !old.is_empty() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = openat(&*place.dir, name, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+            let fd =
+                openat(&*place.dir, name, flags, Mode::empty()).map_err(|e| fail("open", e))?;
             for gone in old {
-                rustix::fs::fremovexattr(&fd, gone.as_slice()).map_err(|e| fail("removexattr", e))?;
+                rustix::fs::fremovexattr(&fd, gone.as_slice())
+                    .map_err(|e| fail("removexattr", e))?;
             }
             for (name, value) in &meta.xattrs {
-                fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty()).map_err(|e| fail("setxattr", e))?;
+                fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty())
+                    .map_err(|e| fail("setxattr", e))?;
             }
         }
         let mut item = Item::dir(meta);
@@ -502,7 +564,8 @@ impl<'a> Extractor<'a> {
         fchown(&self.root, Some(uid), Some(gid)).map_err(|e| fail("chown", e))?;
         fchmod(&self.root, Mode::from_raw_mode(meta.mode)).map_err(|e| fail("chmod", e))?;
         for (name, value) in &meta.xattrs {
-            fsetxattr(&self.root, name.as_slice(), value, XattrFlags::empty()).map_err(|e| fail("setxattr", e))?;
+            fsetxattr(&self.root, name.as_slice(), value, XattrFlags::empty())
+                .map_err(|e| fail("setxattr", e))?;
         }
         let mut item = Item::dir(meta);
         item.opaque = self.catalogue.get(b"").is_some_and(|i| i.opaque);
@@ -525,7 +588,8 @@ impl<'a> Extractor<'a> {
         }
         let (parent, name) = split(target);
         let from = self.dir(parent)?;
-        linkat(&*from, name, &*place.dir, place.name.as_slice(), AtFlags::empty()).map_err(|e| fail("link", e))?;
+        linkat(&*from, name, &*place.dir, place.name.as_slice(), AtFlags::empty())
+            .map_err(|e| fail("link", e))?;
         let found = statat(&*from, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| fail("stat", e))?;
         if let Some(item) = self.catalogue.get_mut(target) {
             (item.inode, item.linked) = (found.st_ino, true);
@@ -550,7 +614,8 @@ impl<'a> Extractor<'a> {
             } else {
                 let (parent, name) = split(&path);
                 let dir = self.dir(parent)?;
-                utimensat(&*dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+                utimensat(&*dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(fail)?;
             }
         }
         Ok(())
@@ -572,7 +637,12 @@ fn write_at(fd: &OwnedFd, bytes: &[u8], offset: u64) -> Result<(), rustix::io::E
     Ok(())
 }
 
-pub(crate) fn hash_zeros(hash: &mut Sha256, count: u64) {
+/// Whether there is nothing but zeros; looks at several bytes at once.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(256).all(|chunk| chunk.iter().fold(0, |sum, byte| sum | byte) == 0)
+}
+
+pub(crate) fn hash_zeros(hash: &mut blake3::Hasher, count: u64) {
     static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
     let mut left = count;
     while left > 0 {

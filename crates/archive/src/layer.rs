@@ -33,8 +33,16 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// See [`UnpackError`]; the folder then holds what was made so far.
-pub fn unpack(tar: &mut dyn Read, into: BorrowedFd<'_>, limits: &Limits) -> Result<Unpacked, UnpackError> {
-    let mut layer = Layer { tree: Extractor::new(into, limits, Links::Follow)?, limits, links: BTreeMap::new() };
+pub fn unpack(
+    tar: &mut dyn Read,
+    into: BorrowedFd<'_>,
+    limits: &Limits,
+) -> Result<Unpacked, UnpackError> {
+    let mut layer = Layer {
+        tree: Extractor::new(into, limits, Links::Follow)?,
+        limits,
+        links: BTreeMap::new(),
+    };
     let mut reader = TarReader::new(tar);
     while let Some(entry) = reader.next()? {
         layer.take(&entry, &mut reader)?;
@@ -42,8 +50,14 @@ pub fn unpack(tar: &mut dyn Read, into: BorrowedFd<'_>, limits: &Limits) -> Resu
     reader.finish()?;
     layer.tree.finish()?;
     let digest = TreeDigest(layer.tree.catalogue.digest());
-    let needs = Needs::of(&layer.tree.catalogue, layer.links);
-    Ok(Unpacked { bytes: layer.tree.bytes, entries: layer.tree.entries, needs, digest, notes: layer.tree.notes })
+    let needs = Needs::of(&layer.tree.catalogue, &layer.links);
+    Ok(Unpacked {
+        bytes: layer.tree.bytes,
+        entries: layer.tree.entries,
+        needs,
+        digest,
+        notes: layer.tree.notes,
+    })
 }
 
 struct Layer<'a> {
@@ -79,12 +93,16 @@ impl Layer<'_> {
                     return Err(UnpackError::entry(&entry.path, "a hard link to a folder"));
                 }
                 let found = self.tree.find(&entry.path, &target)?;
-                let kind = found.as_ref().and_then(|t| self.tree.catalogue.get(t)).map(|item| item.kind);
+                let kind =
+                    found.as_ref().and_then(|t| self.tree.catalogue.get(t)).map(|item| item.kind);
                 match (found, kind) {
-                    (_, Some(ItemKind::Dir)) => Err(UnpackError::entry(&entry.path, "a hard link to a folder")),
-                    (_, Some(ItemKind::Whiteout)) => {
-                        Err(UnpackError::entry(&entry.path, "the target of a hard link was deleted"))
+                    (_, Some(ItemKind::Dir)) => {
+                        Err(UnpackError::entry(&entry.path, "a hard link to a folder"))
                     }
+                    (_, Some(ItemKind::Whiteout)) => Err(UnpackError::entry(
+                        &entry.path,
+                        "the target of a hard link was deleted",
+                    )),
                     (Some(found), _) => self.tree.make_link(&place, &found),
                     (None, _) => {
                         if self.tree.catalogue.get(&place.real).is_some() {
@@ -101,7 +119,12 @@ impl Layer<'_> {
         }
     }
 
-    fn take_whiteout(&mut self, entry: &Entry, parts: &[&[u8]], hidden: &[u8]) -> Result<(), UnpackError> {
+    fn take_whiteout(
+        &mut self,
+        entry: &Entry,
+        parts: &[&[u8]],
+        hidden: &[u8],
+    ) -> Result<(), UnpackError> {
         let opaque = hidden == b".wh..opq";
         if !opaque && hidden.starts_with(b".wh.") {
             return Ok(());

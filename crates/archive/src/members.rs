@@ -126,7 +126,9 @@ mod tests {
 
     fn archive() -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
-        for (name, content) in [("./blobs/a", "first"), ("b/layer.tar", "second"), ("blobs/a", "third")] {
+        for (name, content) in
+            [("./blobs/a", "first"), ("b/layer.tar", "second"), ("blobs/a", "third")]
+        {
             let mut header = header(tar::EntryType::Regular, content.len() as u64);
             tar.append_data(&mut header, name, content.as_bytes()).unwrap();
         }
@@ -159,7 +161,8 @@ mod tests {
             ("", None),
         ] {
             let found = members.find(name).map(|place| {
-                let (from, size) = (usize::try_from(place.offset).unwrap(), usize::try_from(place.size).unwrap());
+                let (from, size) =
+                    (usize::try_from(place.offset).unwrap(), usize::try_from(place.size).unwrap());
                 std::str::from_utf8(&bytes[from..from + size]).unwrap()
             });
             assert_eq!(found, content, "{name}");

@@ -5,9 +5,9 @@ use crate::extract::{join, split};
 use crate::tar::Time;
 use crate::tree::{meta, shown, xattrs};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat,
-    chownat, fchmod, fchown, fsetxattr, fstat, ftruncate, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat,
-    statat, symlinkat, utimensat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
+    XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr, fstat, ftruncate, futimens, linkat,
+    mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -51,7 +51,11 @@ pub(crate) struct Node<'a> {
 const DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-pub(crate) fn open_below(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_below(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
     let name = if path.is_empty() { b".".as_slice() } else { path };
     openat2(root, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }
@@ -86,7 +90,12 @@ impl Merged {
     }
 
     /// What a folder has under a name.
-    pub(crate) fn child(&self, dir: &[u8], members: &[usize], name: &[u8]) -> Result<Option<Found>, PathError> {
+    pub(crate) fn child(
+        &self,
+        dir: &[u8],
+        members: &[usize],
+        name: &[u8],
+    ) -> Result<Option<Found>, PathError> {
         let path = join(dir, name);
         let mut found: Option<Found> = None;
         for index in members {
@@ -177,10 +186,16 @@ impl Merged {
     }
 
     /// Where a link of one layer points.
-    pub(crate) fn target(&self, dir: &[u8], name: &[u8], layer: usize) -> Result<Vec<u8>, PathError> {
+    pub(crate) fn target(
+        &self,
+        dir: &[u8],
+        name: &[u8],
+        layer: usize,
+    ) -> Result<Vec<u8>, PathError> {
         let path = join(dir, name);
         let missing = || PathError::new("open", shown(&path), Errno::NOENT);
-        let parent = open_below(self.layer(layer).ok_or_else(missing)?, dir, OFlags::PATH | OFlags::CLOEXEC);
+        let parent =
+            open_below(self.layer(layer).ok_or_else(missing)?, dir, OFlags::PATH | OFlags::CLOEXEC);
         let target = readlinkat(parent.at("open", shown(dir))?, name, Vec::new());
         Ok(target.at("readlink", shown(&path))?.into_bytes())
     }
@@ -192,7 +207,13 @@ impl Merged {
     ) -> Result<(), E> {
         let Some(root) = self.root()? else { return Ok(()) };
         if let Some(layer) = self.layer(root.layer) {
-            visit(&Node { path: b"", dir: layer, name: b".", layer: root.layer, stat: &root.stat })?;
+            visit(&Node {
+                path: b"",
+                dir: layer,
+                name: b".",
+                layer: root.layer,
+                stat: &root.stat,
+            })?;
         }
         let mut todo: Vec<(Vec<u8>, Vec<usize>)> = vec![(Vec::new(), root.members)];
         while let Some((path, members)) = todo.pop() {
@@ -212,7 +233,8 @@ impl Merged {
             for name in names {
                 let Some(found) = self.child(&path, &members, &name)? else { continue };
                 let Some(layer) = self.layer(found.layer) else { continue };
-                let dir = open_below(layer, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
+                let dir =
+                    open_below(layer, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
                 let dir = dir.at("open", shown(&path))?;
                 let child = join(&path, &name);
                 let (layer, stat) = (found.layer, &found.stat);
@@ -261,7 +283,8 @@ fn stamps(time: Time) -> Timestamps {
 
 fn parent(root: BorrowedFd<'_>, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), PathError> {
     let (dir, name) = split(path);
-    let fd = open_below(root, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC).at("open", shown(dir))?;
+    let fd = open_below(root, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+        .at("open", shown(dir))?;
     Ok((fd, name.to_owned()))
 }
 
@@ -277,13 +300,15 @@ pub(crate) fn set_time(root: BorrowedFd<'_>, path: &[u8], time: Time) -> Result<
         return futimens(&fd, &stamps(time)).at("utimens", "/");
     }
     let (dir, name) = parent(root, path)?;
-    utimensat(&dir, name.as_slice(), &stamps(time), AtFlags::SYMLINK_NOFOLLOW).at("utimens", shown(path))
+    utimensat(&dir, name.as_slice(), &stamps(time), AtFlags::SYMLINK_NOFOLLOW)
+        .at("utimens", shown(path))
 }
 
 /// Gives a folder of a tree these attributes, all but the time.
 pub(crate) fn set_dir(root: BorrowedFd<'_>, path: &[u8], meta: &Meta) -> Result<(), PathError> {
     let fd = open_below(root, path, DIR).at("open", shown(path))?;
-    fchown(&fd, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid))).at("chown", shown(path))?;
+    fchown(&fd, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))
+        .at("chown", shown(path))?;
     fchmod(&fd, Mode::from_raw_mode(meta.mode)).at("chmod", shown(path))?;
     for (name, value) in &meta.xattrs {
         fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty()).at("setxattr", shown(path))?;
@@ -295,7 +320,9 @@ pub(crate) fn set_dir(root: BorrowedFd<'_>, path: &[u8], meta: &Meta) -> Result<
 pub(crate) fn copy(into: BorrowedFd<'_>, node: &Node<'_>) -> Result<(), PathError> {
     let path = shown(node.path);
     let mut attributes = meta(node.stat);
-    let read = |flags| openat(node.dir, node.name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let read = |flags| {
+        openat(node.dir, node.name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    };
     let kind = FileType::from_raw_mode(node.stat.st_mode);
     if kind == FileType::Directory {
         let source = read(OFlags::RDONLY | OFlags::DIRECTORY).at("open", &path)?;
@@ -313,13 +340,15 @@ pub(crate) fn copy(into: BorrowedFd<'_>, node: &Node<'_>) -> Result<(), PathErro
         FileType::RegularFile => {
             let source = read(OFlags::RDONLY | OFlags::NONBLOCK).at("open", &path)?;
             attributes.xattrs = xattrs(&source).at("getxattr", &path)?.0;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = openat(&dir, name, flags, Mode::RUSR | Mode::WUSR).at("open", &path)?;
             copy_bytes(&source, &fd, node.stat.st_size.unsigned_abs()).at("copy", &path)?;
             fchown(&fd, Some(uid), Some(gid)).at("chown", &path)?;
             fchmod(&fd, Mode::from_raw_mode(attributes.mode)).at("chmod", &path)?;
             for (name, value) in &attributes.xattrs {
-                fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty()).at("setxattr", &path)?;
+                fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty())
+                    .at("setxattr", &path)?;
             }
             return futimens(&fd, &stamps(attributes.mtime)).at("utimens", &path);
         }
@@ -334,7 +363,8 @@ pub(crate) fn copy(into: BorrowedFd<'_>, node: &Node<'_>) -> Result<(), PathErro
     }
     chownat(&dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).at("chown", &path)?;
     if kind != FileType::Symlink {
-        chmodat(&dir, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty()).at("chmod", &path)?;
+        chmodat(&dir, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())
+            .at("chmod", &path)?;
     }
     utimensat(&dir, name, &stamps(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW).at("utimens", &path)
 }
@@ -351,7 +381,7 @@ fn copy_bytes(source: &OwnedFd, target: &OwnedFd, size: u64) -> Result<(), Errno
             Err(other) => return Err(other),
         };
         let mut rest = buffer.get(..n).unwrap_or_default();
-        if rest.iter().all(|b| *b == 0) {
+        if crate::extract::is_zero(rest) {
             rest = &[];
         }
         let mut to = at;

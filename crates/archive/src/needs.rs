@@ -14,7 +14,9 @@ use crate::extract::{join, split};
 use crate::merge::{Found, Merged, Node, copy, link, open_below, set_dir, set_time};
 use crate::tar::Time;
 use crate::tree::{self, TreeDigest, content, meta, shown, xattrs};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -101,7 +103,7 @@ fn parts(path: &[u8]) -> Vec<&[u8]> {
 }
 
 impl Needs {
-    pub(crate) fn of(catalogue: &Catalogue, links: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+    pub(crate) fn of(catalogue: &Catalogue, links: &BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
         let hidden = |path: &[u8]| {
             let mut at = path;
             while !at.is_empty() {
@@ -117,7 +119,9 @@ impl Needs {
             .filter(|(path, item)| item.implied && !hidden(path))
             .map(|(path, item)| Folder { path: path.into(), through_link: item.through_link })
             .collect();
-        let links = links.iter().map(|(p, t)| Name { path: p.as_slice().into(), target: t.as_slice().into() });
+        let links = links
+            .iter()
+            .map(|(p, t)| Name { path: p.as_slice().into(), target: t.as_slice().into() });
         Self { folders, links: links.collect() }
     }
 
@@ -137,12 +141,16 @@ impl Needs {
         let mut folders: Vec<(Vec<u8>, Below)> = Vec::new();
         for folder in &self.folders {
             let path = folder.path.bytes();
-            let below = self.folder(&base, &path, folder.through_link, &folders)?;
+            let below = Self::folder(&base, &path, folder.through_link, &folders)?;
             if let Below::Folder(real, meta) = &below {
                 let usual = Meta { mode: 0o755, ..Meta::default() };
                 if *real != path || *meta != usual {
                     plain = false;
-                    hash.update(format!("{}\0{}\0{meta:?}\0", path.escape_ascii(), real.escape_ascii()));
+                    hash.update(format!(
+                        "{}\0{}\0{meta:?}\0",
+                        path.escape_ascii(),
+                        real.escape_ascii()
+                    ));
                 }
             }
             folders.push((path, below));
@@ -153,17 +161,22 @@ impl Needs {
             plain = false;
             let sum = Self::content(&base, &shared)?;
             let meta = meta(&shared.found.stat);
-            let names: Vec<String> = shared.names.iter().map(|n| n.escape_ascii().to_string()).collect();
+            let names: Vec<String> =
+                shared.names.iter().map(|n| n.escape_ascii().to_string()).collect();
             let (path, real) = (shared.path.escape_ascii(), shared.real.escape_ascii());
             hash.update(format!("{path}\0{real}\0{meta:?}\0{names:?}\0{sum:?}\0"));
             files.push(shared);
         }
-        let digits: String = hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect();
+        let mut digits = String::new();
+        for byte in hash.finalize().iter().take(16) {
+            digits.extend(
+                [byte >> 4, byte & 15].map(|d| char::from_digit(d.into(), 16).unwrap_or('0')),
+            );
+        }
         Ok(Facts { folders, files, key: if plain { String::new() } else { digits } })
     }
 
     fn folder(
-        &self,
         base: &Merged,
         path: &[u8],
         through_link: bool,
@@ -186,13 +199,10 @@ impl Needs {
         match found.kind() {
             FileType::Directory => Ok(Below::Folder(at.to_owned(), dir_meta(base, at, &found)?)),
             FileType::Symlink => {
-                // A trailing dot makes the last component one on the way.
-                let mut way = parts(at);
-                way.push(b".".as_slice());
                 let target = base.target(split(at).0, split(at).1, found.layer)?;
                 let dir = if target.starts_with(b"/") { &[][..] } else { split(at).0 };
                 let full = [dir, b"/", &target].concat();
-                let looked = self.follow(base, &full, 0)?;
+                let looked = Self::follow(base, &full, 0)?;
                 match looked {
                     Some((real, found)) if found.kind() == FileType::Directory => {
                         let meta = dir_meta(base, &real, &found)?;
@@ -206,7 +216,11 @@ impl Needs {
     }
 
     /// Follows links to the end.
-    fn follow(&self, base: &Merged, path: &[u8], depth: u32) -> Result<Option<(Vec<u8>, Found)>, UnpackError> {
+    fn follow(
+        base: &Merged,
+        path: &[u8],
+        depth: u32,
+    ) -> Result<Option<(Vec<u8>, Found)>, UnpackError> {
         let way: Vec<&[u8]> = parts(path).into_iter().filter(|p| *p != b".").collect();
         let Some((real, found)) = base.find(&way)? else { return Ok(None) };
         if found.kind() != FileType::Symlink {
@@ -217,7 +231,7 @@ impl Needs {
         }
         let target = base.target(split(&real).0, split(&real).1, found.layer)?;
         let dir = if target.starts_with(b"/") { &[][..] } else { split(&real).0 };
-        self.follow(base, &[dir, b"/", &target].concat(), depth + 1)
+        Self::follow(base, &[dir, b"/", &target].concat(), depth + 1)
     }
 
     fn shared(base: &Merged, name: &Name) -> Result<Shared, UnpackError> {
@@ -275,7 +289,9 @@ fn names_of(base: &Merged, wanted: &Found) -> Result<Vec<Vec<u8>>, UnpackError> 
                 todo.push(path);
             } else if entry.ino() == wanted.stat.st_ino {
                 let seen = base.exact(&path)?;
-                if seen.is_some_and(|f| f.layer == wanted.layer && f.stat.st_ino == wanted.stat.st_ino) {
+                if seen
+                    .is_some_and(|f| f.layer == wanted.layer && f.stat.st_ino == wanted.stat.st_ino)
+                {
                     names.push(path);
                 }
             }
@@ -290,7 +306,11 @@ fn names_of(base: &Merged, wanted: &Found) -> Result<Vec<Vec<u8>>, UnpackError> 
 ///
 /// # Errors
 /// What is asked for contradicts the layer itself, or cannot be made.
-pub fn settle(layer: BorrowedFd<'_>, facts: &Facts, lowers: Vec<OwnedFd>) -> Result<TreeDigest, UnpackError> {
+pub fn settle(
+    layer: BorrowedFd<'_>,
+    facts: &Facts,
+    lowers: Vec<OwnedFd>,
+) -> Result<TreeDigest, UnpackError> {
     let mut work = Settling { layer, base: Merged::new(lowers), times: BTreeMap::new() };
     rustix::process::umask(Mode::empty());
     for (path, below) in &facts.folders {
@@ -347,15 +367,21 @@ impl Settling<'_> {
         self.ensure(parent)?;
         let fd = self.dir(parent)?;
         match statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(()),
-            Ok(_) => return Err(UnpackError::entry(path, "is a folder below, but not in this layer")),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                return Ok(());
+            }
+            Ok(_) => {
+                return Err(UnpackError::entry(path, "is a folder below, but not in this layer"));
+            }
             Err(Errno::NOENT) => {}
             Err(other) => return Err(PathError::new("stat", shown(path), other).into()),
         }
         self.touch(parent)?;
         mkdirat(&fd, name, Mode::RWXU).at("mkdir", shown(path))?;
         let meta = match self.base.exact(path)? {
-            Some(found) if found.kind() == FileType::Directory => dir_meta(&self.base, path, &found)?,
+            Some(found) if found.kind() == FileType::Directory => {
+                dir_meta(&self.base, path, &found)?
+            }
             _ => Meta { mode: 0o755, ..Meta::default() },
         };
         set_dir(self.layer, path, &meta)?;
@@ -402,7 +428,8 @@ impl Settling<'_> {
         let (source, target) = (self.dir(from)?, self.dir(to)?);
         if xattrs(&source).at("getxattr", shown(from))?.1 {
             let flags = rustix::fs::XattrFlags::empty();
-            rustix::fs::fsetxattr(&target, c"trusted.overlay.opaque", b"y", flags).at("setxattr", shown(to))?;
+            rustix::fs::fsetxattr(&target, c"trusted.overlay.opaque", b"y", flags)
+                .at("setxattr", shown(to))?;
         }
         let mut names = Vec::new();
         for entry in Dir::read_from(&source).at("readdir", shown(from))? {
@@ -425,7 +452,8 @@ impl Settling<'_> {
             if is_dir(&target).is_some() {
                 crate::remove::tree(target.as_fd(), &name).at("remove", shown(&there))?;
             }
-            renameat(&source, name.as_slice(), &target, name.as_slice()).at("rename", shown(&there))?;
+            renameat(&source, name.as_slice(), &target, name.as_slice())
+                .at("rename", shown(&there))?;
         }
         Ok(())
     }
@@ -438,9 +466,10 @@ impl Settling<'_> {
         let missing = || PathError::new("open", shown(&shared.real), Errno::NOENT);
         let source = self.base.layer(shared.found.layer).ok_or_else(missing)?;
         let (dir, name) = split(&shared.real);
-        let dir = open_below(source, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC).at("open", shown(dir))?;
+        let dir = open_below(source, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+            .at("open", shown(dir))?;
         // If another link of this layer brought the same file already, it is there under its lower name.
-        if let Some(existing) = self.brought(shared)? {
+        if let Some(existing) = self.brought(shared) {
             return Ok(link(self.layer, &existing, &shared.path)?);
         }
         let node = Node {
@@ -461,25 +490,26 @@ impl Settling<'_> {
             if statat(&fd, last, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                 continue;
             }
-            self.touch(&dir.to_vec())?;
+            self.touch(dir)?;
             link(self.layer, &shared.path, name)?;
         }
         Ok(())
     }
 
     /// A name under which this layer has the file already, brought by an earlier link.
-    fn brought(&self, shared: &Shared) -> Result<Option<Vec<u8>>, UnpackError> {
+    fn brought(&self, shared: &Shared) -> Option<Vec<u8>> {
         let wanted = &shared.found.stat;
         for name in &shared.names {
             let (dir, last) = split(name);
             let Ok(fd) = self.dir(dir) else { continue };
             let Ok(stat) = statat(&fd, last, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let same = (stat.st_size, stat.st_mtime, stat.st_mode) == (wanted.st_size, wanted.st_mtime, wanted.st_mode);
+            let same = (stat.st_size, stat.st_mtime, stat.st_mode)
+                == (wanted.st_size, wanted.st_mtime, wanted.st_mode);
             if same && stat.st_nlink > 1 && self.times.contains_key(dir) {
-                return Ok(Some(name.clone()));
+                return Some(name.clone());
             }
         }
-        Ok(None)
+        None
     }
 
     /// Whether this layer hides what lies below at a path: by something that is no folder, or by an opaque one.

@@ -45,7 +45,12 @@ fn open(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn contents(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, depth: usize, moved: &mut u64) -> Result<(), Errno> {
+fn contents(
+    top: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    depth: usize,
+    moved: &mut u64,
+) -> Result<(), Errno> {
     // What was moved up while this folder was read may have been missed by the reading.
     loop {
         let before = *moved;
@@ -86,7 +91,8 @@ mod tests {
         let base = std::env::temp_dir().join(format!("archive-remove-{}", std::process::id()));
         std::fs::create_dir_all(base.join("keep")).unwrap();
         std::fs::write(base.join("keep/file"), "x").unwrap();
-        let base_fd = openat(CWD, &base, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let base_fd =
+            openat(CWD, &base, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         mkdirat(&base_fd, "victim", Mode::RWXU).unwrap();
         let mut at = open(base_fd.as_fd(), b"victim").unwrap();
         for _ in 0..2000 {

@@ -7,10 +7,10 @@ use crate::catalogue::{Catalogue, Item, ItemKind, Meta, keeps_xattr, record, whi
 use crate::extract::join;
 use crate::tar::Time;
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, openat, readlinkat, statat,
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, openat, readlinkat,
+    statat,
 };
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -46,7 +46,9 @@ impl fmt::Display for TreeDigest {
 /// Something in it cannot be read.
 pub fn digest(root: BorrowedFd<'_>) -> Result<TreeDigest, PathError> {
     let mut catalogue = Catalogue::default();
-    let top = openat(root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at("open", ".")?;
+    let top =
+        openat(root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at("open", ".")?;
     let stat = fstat(&top).at("stat", ".")?;
     catalogue.insert(Vec::new(), dir_item(&top, &stat, &[])?);
     let mut todo: Vec<Vec<u8>> = vec![Vec::new()];
@@ -82,7 +84,8 @@ fn item(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Item, PathError
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut found = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
-            let fd = openat(dir, name, flags | OFlags::DIRECTORY, Mode::empty()).at("open", shown(path))?;
+            let fd = openat(dir, name, flags | OFlags::DIRECTORY, Mode::empty())
+                .at("open", shown(path))?;
             return dir_item(&fd, &stat, path);
         }
         FileType::RegularFile => {
@@ -98,7 +101,9 @@ fn item(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Item, PathError
             let meta = Meta { mode: 0, ..meta };
             Item::new(ItemKind::Symlink, stat.st_ino, record(b'l', &meta, target.as_bytes()))
         }
-        FileType::CharacterDevice if stat.st_rdev == 0 => return Ok(Item::new(ItemKind::Whiteout, 0, whiteout())),
+        FileType::CharacterDevice if stat.st_rdev == 0 => {
+            return Ok(Item::new(ItemKind::Whiteout, 0, whiteout()));
+        }
         other => {
             let (kind, tag, device) = match other {
                 FileType::Fifo => (ItemKind::Fifo, b'p', 0),
@@ -122,8 +127,17 @@ fn dir_item(fd: &OwnedFd, stat: &Stat, path: &[u8]) -> Result<Item, PathError> {
 
 /// Owner, mode and times of something, without its extended attributes.
 pub(crate) fn meta(stat: &Stat) -> Meta {
-    let mtime = Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-    Meta { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs: Vec::new() }
+    let mtime = Time {
+        seconds: stat.st_mtime,
+        nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+    };
+    Meta {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime,
+        xattrs: Vec::new(),
+    }
 }
 
 /// The extended attributes that images may carry, and whether this is an opaque folder.
@@ -169,7 +183,7 @@ pub(crate) fn xattrs(fd: &OwnedFd) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, bool), Er
 pub(crate) fn content(fd: OwnedFd) -> std::io::Result<[u8; 32]> {
     use std::io::Read;
     let mut file = std::fs::File::from(fd);
-    let mut hash = Sha256::new();
+    let mut hash = blake3::Hasher::new();
     let mut buffer = vec![0_u8; 128 << 10];
     loop {
         let n = file.read(&mut buffer)?;

@@ -135,7 +135,13 @@ impl<W: Write> AciWriter<W> {
         }
         if !records.is_empty() {
             let size = records.len() as u64;
-            let special = Member { path: b"PaxHeaders/x".to_vec(), kind: b'x', mode: 0o644, size, ..Member::default() };
+            let special = Member {
+                path: b"PaxHeaders/x".to_vec(),
+                kind: b'x',
+                mode: 0o644,
+                size,
+                ..Member::default()
+            };
             self.block(&special, true)?;
             self.out.write_all(&records)?;
             self.pad(size)?;
@@ -190,7 +196,12 @@ fn time_text(seconds: i64, nanoseconds: u32) -> String {
 ///
 /// # Errors
 /// See [`WriteError`].
-pub fn aci<W: Write>(out: W, manifest: &[u8], root: &Merged, times: Times) -> Result<W, WriteError> {
+pub fn aci<W: Write>(
+    out: W,
+    manifest: &[u8],
+    root: &Merged,
+    times: Times,
+) -> Result<W, WriteError> {
     let mut writer = AciWriter { out };
     writer.file("manifest", 0o644, manifest).map_err(WriteError::Write)?;
     let mut first_names: HashMap<(usize, u64), Vec<u8>> = HashMap::new();
@@ -219,7 +230,8 @@ pub fn aci<W: Write>(out: W, manifest: &[u8], root: &Merged, times: Times) -> Re
 fn member_of(node: &Node<'_>, times: Times) -> Result<Member, WriteError> {
     let stat = node.stat;
     let attributes = meta(stat);
-    let path = if node.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", node.path].concat() };
+    let path =
+        if node.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", node.path].concat() };
     let kind = FileType::from_raw_mode(stat.st_mode);
     let open = |flags| {
         let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -245,7 +257,8 @@ fn member_of(node: &Node<'_>, times: Times) -> Result<Member, WriteError> {
         }
         FileType::Symlink => {
             member.kind = b'2';
-            let target = readlinkat(node.dir, node.name, Vec::new()).at("readlink", shown(node.path))?;
+            let target =
+                readlinkat(node.dir, node.name, Vec::new()).at("readlink", shown(node.path))?;
             member.link = target.into_bytes();
         }
         FileType::CharacterDevice => member.kind = b'3',
@@ -264,7 +277,11 @@ fn member_of(node: &Node<'_>, times: Times) -> Result<Member, WriteError> {
     Ok(member)
 }
 
-fn content<W: Write>(writer: &mut AciWriter<W>, node: &Node<'_>, size: u64) -> Result<(), WriteError> {
+fn content<W: Write>(
+    writer: &mut AciWriter<W>,
+    node: &Node<'_>,
+    size: u64,
+) -> Result<(), WriteError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = openat(node.dir, node.name, flags, Mode::empty()).at("open", shown(node.path))?;
     let mut file = std::fs::File::from(fd).take(size);

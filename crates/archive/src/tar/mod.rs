@@ -102,7 +102,9 @@ impl<R: Read + Seek> TarReader<R> {
     pub(crate) fn pass(&mut self) -> Result<u64, TarError> {
         let start = self.stream.stream_position().map_err(TarError::Read)?;
         let end = start.checked_add(self.left).and_then(|end| end.checked_add(self.padding));
-        self.stream.seek(SeekFrom::Start(end.ok_or(TarError::Truncated)?)).map_err(TarError::Read)?;
+        self.stream
+            .seek(SeekFrom::Start(end.ok_or(TarError::Truncated)?))
+            .map_err(TarError::Read)?;
         (self.left, self.padding) = (0, 0);
         Ok(start)
     }

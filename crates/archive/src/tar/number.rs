@@ -17,7 +17,10 @@ fn signed(field: &[u8]) -> Option<i128> {
         let start: i128 = if first & 0x40 != 0 { -1 } else { 0 };
         let low = if first & 0x40 != 0 { first } else { first & 0x7f };
         let start = start.checked_mul(256)?.checked_add(low.into())?;
-        return field.iter().skip(1).try_fold(start, |n, b| n.checked_mul(256)?.checked_add((*b).into()));
+        return field
+            .iter()
+            .skip(1)
+            .try_fold(start, |n, b| n.checked_mul(256)?.checked_add((*b).into()));
     }
     let text = field.split(|b| *b == 0).next()?.trim_ascii();
     text.iter().try_fold(0_i128, |n, b| match b {
@@ -77,6 +80,9 @@ mod tests {
         assert_eq!(unsigned(b"-1"), None);
         assert_eq!(signed(&[0xff; 12]), Some(-1));
         assert_eq!(unsigned(&[0xff; 12]), None);
-        assert!(unsigned(&[0x80, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f]).is_none());
+        assert!(
+            unsigned(&[0x80, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f])
+                .is_none()
+        );
     }
 }

@@ -43,7 +43,11 @@ pub(super) fn check(map: &[Extent], size: u64, stored: u64) -> Result<(), TarErr
         end = extent.offset.checked_add(extent.length).ok_or(TarError::Sparse)?;
         sum = sum.checked_add(extent.length).ok_or(TarError::Sparse)?;
     }
-    if end > size || sum != stored || size > i64::MAX.unsigned_abs() { Err(TarError::Sparse) } else { Ok(()) }
+    if end > size || sum != stored || size > i64::MAX.unsigned_abs() {
+        Err(TarError::Sparse)
+    } else {
+        Ok(())
+    }
 }
 
 /// What PAX records say of a sparse member.
@@ -59,15 +63,21 @@ pub(super) struct Described {
 impl Described {
     pub(super) fn read(&mut self, key: &[u8], value: &[u8]) -> Result<(), TarError> {
         let decimal = |text: &[u8]| {
-            let text = std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
+            let text =
+                std::str::from_utf8(text).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
             text.and_then(|t| t.parse::<u64>().ok()).ok_or(TarError::Sparse)
         };
         match key {
             b"name" => self.name = Some(value.to_owned()),
             b"size" | b"realsize" => self.real = Some(decimal(value)?),
             b"major" => self.in_data = decimal(value)? >= 1,
-            b"offset" | b"numbytes" if self.numbers.len() < EXTENTS => self.numbers.push(decimal(value)?),
-            b"map" => self.numbers = value.split(|b| *b == b',').map(decimal).collect::<Result<_, _>>()?,
+            b"offset" | b"numbytes" if self.numbers.len() < EXTENTS => {
+                self.numbers.push(decimal(value)?);
+            }
+            b"map" => {
+                self.numbers =
+                    value.split(|b| *b == b',').map(decimal).collect::<Result<_, _>>()?;
+            }
             b"minor" | b"numblocks" => {}
             _ => return Err(TarError::Sparse),
         }
@@ -108,7 +118,11 @@ impl Lines {
             match byte {
                 b'0'..=b'9' => {
                     let digit = u64::from(byte.wrapping_sub(b'0'));
-                    let next = self.current.unwrap_or(0).checked_mul(10).and_then(|n| n.checked_add(digit));
+                    let next = self
+                        .current
+                        .unwrap_or(0)
+                        .checked_mul(10)
+                        .and_then(|n| n.checked_add(digit));
                     self.current = Some(next.ok_or(TarError::Sparse)?);
                 }
                 b'\n' => {
