@@ -23,7 +23,7 @@ mod volume;
 pub use id::{BadId, IdPrefix, ImageId, PodUuid};
 pub use image::{
     Annotation, App, Dependency, EnvVar, EventHandler, HookPoint, ImageManifest, Label, MountPoint,
-    arches, is_env_name,
+    arches, is_date, is_env_name,
 };
 pub use isolator::{BadIsolator, Isolator, Meaning};
 pub use name::{AcIdentifier, AcName, BadName};

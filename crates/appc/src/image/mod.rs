@@ -295,8 +295,8 @@ fn is_url(text: &str) -> bool {
     rest.is_some_and(|r| !r.is_empty() && !r.contains(char::is_whitespace))
 }
 
-/// RFC 3339 with an upper-case `T`, a zone, and an optional fraction after a point or a comma.
-fn is_date(text: &str) -> bool {
+/// Whether this is a date of RFC 3339 with an upper-case `T`, a zone, and an optional fraction after a point or a comma.
+pub fn is_date(text: &str) -> bool {
     let shape = |text: &str, pattern: &str| {
         text.len() == pattern.len()
             && text
