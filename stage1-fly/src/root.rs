@@ -44,7 +44,7 @@ pub fn assemble(app: &FlyApp, dir: &PodDir, args: &RunArgs) -> Result<OwnedFd, F
             _ if app.plan.has(target) => {}
             DnsMode::Host => sources.add(CWD, Path::new(target), target, Access::ReadOnly)?,
             DnsMode::Stage0 => {
-                sources.add(dir.as_fd(), Path::new(own), target, Access::ReadWrite)?
+                sources.add(dir.as_fd(), Path::new(own), target, Access::ReadWrite)?;
             }
             DnsMode::Default | DnsMode::None => {}
         }

@@ -122,7 +122,7 @@ fn take(pod: &Pod, app: &PodApp, dir: &PodDir) -> Result<Sources, RunError> {
         match mode {
             DnsMode::Host => sources.add(CWD, Path::new(target), target, Access::ReadOnly)?,
             DnsMode::Stage0 => {
-                sources.add(dir.as_fd(), Path::new(own), target, Access::ReadWrite)?
+                sources.add(dir.as_fd(), Path::new(own), target, Access::ReadWrite)?;
             }
             DnsMode::Default | DnsMode::None => {}
         }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// What a pipe takes without blocking once it is writable.
 const PIPE_PIECE: usize = 4096;
 /// What is read at once otherwise.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 16 << 10;
 /// A line of one of several apps is passed on in pieces of this length.
 const LINE_LIMIT: usize = 16 << 10;
 

@@ -102,7 +102,7 @@ fn announce(pod: &Pod, dir: &PodDir, control: &Control, roots: &[Root]) -> Resul
     let mut lines = String::new();
     for (app, root) in pod.apps.iter().zip(roots) {
         if let Some(namespace) = &root.namespace {
-            lines.push_str(&format!("{} {}\n", app.spec.name, namespace.as_raw_fd()));
+            lines.extend([&app.spec.name, " ", &namespace.as_raw_fd().to_string(), "\n"]);
         }
     }
     if !lines.is_empty() {
@@ -145,10 +145,9 @@ impl Supervisor<'_> {
                 .map(|stop| stop.deadline.saturating_duration_since(Instant::now()));
             match signals.wait(left).doing("cannot wait for signals")? {
                 None => self.time_is_over(),
-                Some(number::CHILD) => {}
+                Some(number::CHILD | number::WINDOW) => {}
                 Some(number::TERMINATE | number::QUIT) => self.begin_stop(),
                 Some(number::INTERRUPT) => self.interrupt(),
-                Some(number::WINDOW) => {}
                 Some(other) => self.forward(other),
             }
             while let Some((pid, end)) = sys::process::reap().doing("cannot reap")? {

@@ -10,7 +10,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
         let padded = groups.peek().is_none();
         bytes.push(a << 2 | b >> 4);
         match (c, d) {
-            (b'=', b'=') if padded && b & 15 == 0 => {}
+            (b'=', b'=') if padded && b.trailing_zeros() >= 4 => {}
             (c, b'=') if padded => {
                 let c = value(c)?;
                 if c & 3 != 0 {

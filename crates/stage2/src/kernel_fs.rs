@@ -91,12 +91,11 @@ pub fn mount_all(
         protect(own_sys)?;
     }
     // Last, over what `protect` left there.
-    match shared_memory {
-        Some(tree) => mount::attach_at(tree, c"/dev/shm").at("mount", "/dev/shm")?,
-        None => {
-            mount::virtual_at(c"tmpfs", c"/dev/shm", INERT, c"mode=1777").at("mount", "/dev/shm")?
-        }
-    }
+    let mounted = match shared_memory {
+        Some(tree) => mount::attach_at(tree, c"/dev/shm"),
+        None => mount::virtual_at(c"tmpfs", c"/dev/shm", INERT, c"mode=1777"),
+    };
+    mounted.at("mount", "/dev/shm")?;
     Ok(proc)
 }
 

@@ -15,7 +15,9 @@ unsafe extern "C" {
 pub fn built_in_only() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
-        for (database, line) in [(c"hosts", c"files dns"), (c"passwd", c"files"), (c"group", c"files")] {
+        for (database, line) in
+            [(c"hosts", c"files dns"), (c"passwd", c"files"), (c"group", c"files")]
+        {
             configure(database, line);
         }
     });

@@ -110,6 +110,11 @@ impl Context {
         print::note(self.prefix, text);
     }
 
+    /// Tells the user on stderr about a failure that does not end the command.
+    pub(crate) fn report(&self, failure: &Failure) {
+        print::error(&failure.text(self.prefix, self.debug));
+    }
+
     /// Tells the user something on stderr in the name of a part: `image`, `stage0`, `networking`.
     #[expect(clippy::unused_self, reason = "notes go where the command's context says")]
     pub(crate) fn note_as(&self, part: &str, text: &str) {

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// Several ids begin so.
     #[error("ambiguous image ID: {0:?}")]
     AmbiguousId(String),
+    /// Nothing was fetched under this reference.
+    #[error("cannot find image")]
+    NoSuchReference,
     /// No image has this name and these labels.
     #[error("cannot find aci satisfying name: {name:?} and labels: [{labels}] in the local store")]
     NotFound {
@@ -49,7 +52,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether only the image is missing, and the store is well.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NoSuchId | Self::NotFound { .. })
+        matches!(self, Self::NoSuchId | Self::NoSuchReference | Self::NotFound { .. })
     }
 
     pub(crate) fn record(path: &str, problem: impl ToString) -> Self {

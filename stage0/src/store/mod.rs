@@ -38,6 +38,7 @@ mod lookup;
 mod record;
 mod remote;
 mod remove;
+mod resolve;
 mod source;
 mod sweep;
 
@@ -47,6 +48,7 @@ pub use import::{AciOrigin, OciImage};
 pub use lookup::{Image, unique_sizes};
 pub use record::ImageKind;
 pub use remote::{FileStamp, Remote};
+pub use resolve::remote_key;
 pub use source::{BlobSource, Progress, Quiet, SourceError};
 pub use sweep::{References, Sweep, Swept};
 

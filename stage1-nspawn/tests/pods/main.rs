@@ -343,11 +343,12 @@ fn stop_asks_and_force_kills() {
 fn signals_to_the_caller_reach_the_pod() {
     let pod = Pod::new(&[shell("a", "trap 'echo usr; exit 4' USR1; echo up; sleep 1000 & wait")]);
     let child = pod.start();
-    drop(
+    assert!(
         std::process::Command::new("kill")
             .args(["-USR1", &child.id().to_string()])
             .status()
-            .unwrap(),
+            .unwrap()
+            .success()
     );
     let done = finish(child);
     assert_eq!((done.code, done.out.as_str()), (Some(4), "usr\n"));
@@ -366,7 +367,9 @@ fn whoever_is_killed_takes_all_along() {
                 .collect::<String>()
         };
         assert!(!members(&pod).is_empty());
-        drop(std::process::Command::new("kill").args(["-9", &victim]).status().unwrap());
+        assert!(
+            std::process::Command::new("kill").args(["-9", &victim]).status().unwrap().success()
+        );
         child.wait().unwrap();
         eventually("the pod's processes are gone", || members(&pod).is_empty());
         eventually("the lock is free", || !pod.is_locked());

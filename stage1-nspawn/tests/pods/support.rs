@@ -41,7 +41,9 @@ pub(crate) fn shell(name: &str, script: &str) -> Value {
 /// An app with this `app` section.
 pub(crate) fn app(name: &str, section: Value) -> Value {
     let image = json!({ "name": "example.com/tools", "id": format!("sha512-{}", "a".repeat(64)) });
-    json!({ "name": name, "image": image, "app": section })
+    let mut app = json!({ "name": name, "image": image });
+    app["app"] = section;
+    app
 }
 
 impl Pod {

@@ -175,16 +175,15 @@ pub fn find<E: std::error::Error + 'static>(
         }
         let digest = entry.digest.clone();
         seen.insert(digest.clone());
-        let bytes = match entry.data {
-            Some(data) => data,
-            None => {
-                let bytes = get(&entry)
-                    .map_err(|source| FindError::Get { digest: digest.clone(), source })?;
-                entry
-                    .check(&bytes)
-                    .map_err(|source| FindError::Mismatch { digest: digest.clone(), source })?;
-                bytes
-            }
+        let bytes = if let Some(data) = entry.data {
+            data
+        } else {
+            let bytes =
+                get(&entry).map_err(|source| FindError::Get { digest: digest.clone(), source })?;
+            entry
+                .check(&bytes)
+                .map_err(|source| FindError::Mismatch { digest: digest.clone(), source })?;
+            bytes
         };
         match Root::from_json(&entry.media_type, &bytes) {
             Ok(Root::Index(inner)) => push(&mut waiting, depth.saturating_add(1), &inner),
@@ -199,6 +198,3 @@ pub fn find<E: std::error::Error + 'static>(
     let offered = offered(&index.manifests);
     Err(NoMatch { wanted: platform.clone(), offered }.into())
 }
-
-#[cfg(test)]
-mod tests;

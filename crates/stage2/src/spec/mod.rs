@@ -37,7 +37,7 @@ const DEFAULT_ENVIRONMENT: [(&str, &str); 6] = [
 /// The annotation that marks an image as converted from docker's formats.
 const CONVERTED: &str = "appc.io/docker/repository";
 /// The annotation with the signal that asks the image's app to end.
-const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
+const STOP_SIGNAL: &str = "org.opencontainers.image.stopsignal";
 /// The annotation that says: the image names a user and no group.
 const GROUP_OF_USER: &str = "coreos.com/rkt/oci/group-of-user";
 

@@ -34,11 +34,6 @@ impl<R: Read> Verified<R> {
         Ok(Self { from, wanted: wanted.clone(), hash, bytes: 0 })
     }
 
-    /// How many bytes have come.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Compares what came with what was promised.
     pub(super) fn finish(self, what: &'static str, size: Option<u64>) -> Result<(), ImportError> {
         let Self { wanted, hash, bytes, .. } = self;

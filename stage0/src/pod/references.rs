@@ -1,0 +1,64 @@
+//! What pods need of the image store.
+
+use super::PodsDir;
+use crate::store::References;
+use appc::{ImageId, PodManifest};
+use stage1_abi::PodDir;
+use stage1_abi::pod_dir::{self, PodDirError};
+use std::fs::read_dir;
+use std::io::ErrorKind;
+use std::path::Path;
+use sys::path::{At as _, PathError};
+
+/// The folders whose pods still run or may be run or looked at.
+const KEEPING: [&str; 4] = ["prepare", "prepared", "run", "exited-garbage"];
+
+impl PodsDir {
+    /// The trees, layers and images that pods need. To be asked while nobody prepares one.
+    pub fn references(&self) -> Result<References, PodDirError> {
+        let mut references = References::default();
+        for folder in KEEPING {
+            for uuid in entries(&self.path.join(folder))? {
+                let path = self.path.join(folder).join(uuid);
+                match PodDir::open(&path) {
+                    Ok(pod) => add(&pod, &mut references)?,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(references)
+    }
+}
+
+fn add(pod: &PodDir, references: &mut References) -> Result<(), PodDirError> {
+    references.trees.extend(pod.read_text(pod_dir::STAGE1_TREE)?);
+    if let Some(manifest) = pod.read(pod_dir::MANIFEST)?
+        // What cannot be read names nothing; its apps' folders are asked all the same.
+        && let Ok(manifest) = PodManifest::from_json(&manifest)
+    {
+        references.images.extend(manifest.apps.into_iter().filter_map(|app| app.image.id));
+    }
+    for app in entries(&pod.path().join(pod_dir::APPS))? {
+        let file = PodDir::app_file(&app, "treeStoreID");
+        references.trees.extend(pod.read_text(&file)?);
+        references.layers.extend(pod.app_layers(&app)?.into_iter().flatten());
+        let id = pod.read_text(&PodDir::app_file(&app, "imageID"))?;
+        references.images.extend(id.and_then(|id| ImageId::parse(&id).ok()));
+    }
+    Ok(())
+}
+
+/// The names in a folder; one that is not there has none.
+fn entries(path: &Path) -> Result<Vec<String>, PathError> {
+    let found = match read_dir(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).at("open", path),
+    };
+    let mut names = Vec::new();
+    for entry in found {
+        names.extend(entry.at("read", path)?.file_name().into_string());
+    }
+    Ok(names)
+}
