@@ -33,6 +33,7 @@ mod list;
 mod logger;
 mod prepare;
 mod profile;
+mod progress;
 mod rm;
 mod run;
 mod run_flags;
