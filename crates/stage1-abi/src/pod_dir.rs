@@ -4,12 +4,15 @@
 //! pod                         the pod manifest, 0640                        stage0
 //! pod-created                 empty; its mtime is the pod's creation        stage0
 //! stage1TreeStoreID           tree id of the stage1 image                   stage0
+//! stage1ImageID               id of the stage1 image                        stage0
 //! stage1/manifest             manifest of the stage1 image                  stage0
 //! stage1/rootfs               its root: mounted or copied, or (root=shared) a link to the tree
+//! stage1/layers               (root=private) its trees, one absolute path a line, lowest first
 //! appsinfo/APP/manifest       manifest of the app's image                   stage0
 //! appsinfo/APP/treeStoreID    id of the app's tree                          stage0
 //! appsinfo/APP/layers         (app-roots=layers) layer trees, one absolute path a line, lowest first
 //! appsinfo/APP/rootfs         (without overlay) a private copy of the root
+//! overlay-prepared            empty: roots are stacked, not copied          stage0
 //! overlay/APP/{upper,work}    what the app wrote                            stage1
 //! sharedVolumes/NAME          empty volumes                                 stage1
 //! subcgroup                   control group of the pod; written before pid  stage1
@@ -44,10 +47,20 @@ pub const MANIFEST: &str = "pod";
 pub const CREATED: &str = "pod-created";
 /// Tree id of the stage1 image.
 pub const STAGE1_TREE: &str = "stage1TreeStoreID";
+/// Id of the stage1 image.
+pub const STAGE1_IMAGE: &str = "stage1ImageID";
 /// Folder of the stage1 image's manifest and root.
 pub const STAGE1: &str = "stage1";
+/// Manifest of the stage1 image.
+pub const STAGE1_MANIFEST: &str = "stage1/manifest";
+/// Root of the stage1, or a link to it.
+pub const STAGE1_ROOT: &str = "stage1/rootfs";
+/// Trees of a stage1 whose root is the pod's own, one absolute path a line, lowest first.
+pub const STAGE1_LAYERS: &str = "stage1/layers";
 /// Folder with one folder an app: its image manifest, its tree.
 pub const APPS: &str = "appsinfo";
+/// Says that roots are stacked on trees in the store.
+pub const OVERLAY_PREPARED: &str = "overlay-prepared";
 /// Folder of the overlay upper layers, one folder an app (or a tree).
 pub const OVERLAY: &str = "overlay";
 /// Folder of empty volumes.
@@ -66,6 +79,11 @@ pub const RUNTIME_CONFIG: &str = "runtime-config";
 pub const LOGS: &str = "logs";
 /// Folder of what a stage1 tells about its apps.
 pub const STATE: &str = "rkt";
+
+/// Where stage0 mounts or copies an app's root for a stage1 that does not do so itself.
+pub fn mounted_root(app: &str) -> String {
+    format!("{STAGE1_ROOT}/opt/stage2/{app}/rootfs")
+}
 
 /// No file of a pod folder is larger; a larger one is not read.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -273,15 +291,26 @@ impl PodDir {
     /// # Errors
     /// The file cannot be read or names a relative path.
     pub fn app_layers(&self, app: &str) -> Result<Option<Vec<PathBuf>>, PodDirError> {
+        self.paths(&Self::app_file(app, "layers"))
+    }
+
+    /// The trees of a stage1 whose root is the pod's own, lowest first; `None` if the root is shared.
+    ///
+    /// # Errors
+    /// As [`Self::app_layers`].
+    pub fn stage1_layers(&self) -> Result<Option<Vec<PathBuf>>, PodDirError> {
+        self.paths(STAGE1_LAYERS)
+    }
+
+    fn paths(&self, name: &str) -> Result<Option<Vec<PathBuf>>, PodDirError> {
         use std::os::unix::ffi::OsStringExt;
-        let name = Self::app_file(app, "layers");
-        let Some(bytes) = self.read(&name)? else { return Ok(None) };
+        let Some(bytes) = self.read(name)? else { return Ok(None) };
         let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         let layers: Vec<PathBuf> =
             lines.map(|l| std::ffi::OsString::from_vec(l.to_vec()).into()).collect();
         if layers.is_empty() || layers.iter().any(|l| !l.is_absolute()) {
             return Err(PodDirError::Content {
-                path: name,
+                path: name.to_owned(),
                 problem: "does not list absolute paths",
             });
         }

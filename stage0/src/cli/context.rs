@@ -86,6 +86,11 @@ impl Context {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// The administrator's configuration directory, as stage1s are told it.
+    pub(crate) fn local_config(&self) -> Option<String> {
+        self.directories.local.as_ref().and_then(|path| path.to_str()).map(str::to_owned)
+    }
+
     /// Refuses to go on as a plain user.
     #[expect(
         clippy::unused_self,

@@ -1,18 +1,45 @@
 //! `rkt prepare`.
 
-use super::{Command, Context, ExitCode, Failure, Grammar, Parsed};
+use stage0::pod::{Pod, PodsDir};
+use stage0::prepare::prepare;
+
+use super::pod_request::{Wishes, save_uuid};
+use super::run::discard;
+use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, run_flags};
 
 /// How it is called.
 pub(crate) const COMMAND: Command = Command {
     name: "prepare",
     summary: "Prepare to run image(s) in a pod in rkt",
     usage: "IMAGE [-- image-args...[---]]...",
-    description: "",
+    description: "Does all that rkt run does before the pod starts, and prints the pod's UUID for rkt run-prepared.",
     grammar: Grammar::Apps,
-    flags: &[],
+    flags: run_flags::PREPARE,
 };
 
-/// Runs it.
-pub(crate) fn run(_cx: &Context, _args: &Parsed) -> Result<ExitCode, Failure> {
-    Err(Failure::new("not there yet"))
+/// Prepares a pod and prints its UUID.
+pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
+    cx.require_root()?;
+    let request = Wishes::read(args)?.find(cx, args)?;
+    let store = cx.store()?;
+    let pods = PodsDir::open(cx.data_dir()?);
+    let created =
+        Pod::create(&pods).map_err(|error| Failure::because("error creating new pod", error))?;
+    if let Err(failure) = save_uuid(args, created.uuid()) {
+        discard(created.discard(&pods));
+        return Err(failure);
+    }
+    let prepared = prepare(&pods, store, created, &request)
+        .map_err(|error| Failure::because("error setting up stage0", error))?;
+    if !args.bool("quiet") {
+        for note in &prepared.notes {
+            cx.note(note);
+        }
+    }
+    let uuid = prepared
+        .pod
+        .finish(&pods)
+        .map_err(|error| Failure::because("unable to transition to prepared", error))?;
+    cx.print(&uuid.to_string());
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,18 +1,35 @@
-//! The life of pods: folders, locks and renames, as nothing else keeps a pod's state.
+//! The life of pods. Nothing but a folder's place and a lock on it says in which state a pod is.
+//!
+//! ```text
+//! DATA/pods/          nobody holds its lock     somebody does
+//!   embryo/UUID         (just made)               (just made)
+//!   prepare/UUID        aborted prepare           preparing
+//!   prepared/UUID       prepared                  preparing: its maker is about to let go
+//!   run/UUID            exited                    running
+//!   exited-garbage/UUID exited garbage            exited deleting
+//!   garbage/UUID        garbage                   deleting
+//! ```
+//!
+//! Every step is one rename, so it happened or it did not; who loses a race for one gets ENOENT and goes away. A pod's
+//! own processes hold its lock through an inherited descriptor, so the kernel drops it however they die. [`Pod`] is a
+//! pod whose lock this process holds, with its phase as its type; a [`Sighting`] is what was true when somebody looked.
+//! What a pod keeps inside its folder is known to `stage1_abi::PodDir`.
 
+mod collect;
+mod folders;
+mod lookup;
+mod mounts;
+mod phase;
 mod references;
+mod sighting;
+mod status;
+mod watch;
 
-use std::path::{Path, PathBuf};
-
-/// The folders below `DATA/pods`, each of which stands for states of the pods in it.
-#[derive(Debug)]
-pub struct PodsDir {
-    path: PathBuf,
-}
-
-impl PodsDir {
-    /// The pods of a data directory, which need not exist yet.
-    pub fn open(data: &Path) -> Self {
-        Self { path: data.join("pods") }
-    }
-}
+pub use collect::{CollectError, Deleted, delete};
+pub use folders::{Folder, PodsDir};
+pub use lookup::{FindError, Listing};
+pub use mounts::Mounts;
+pub use phase::{CreateError, Filled, Phase, Pod, Prepared, Preparing, Running};
+pub use sighting::{Sighting, State};
+pub use status::{AppState, AppView, MountView, Network, PodView, ViewError};
+pub use watch::{Waited, until, until_over};

@@ -1,6 +1,6 @@
 //! What pods need of the image store.
 
-use super::PodsDir;
+use super::folders::{Folder, PodsDir};
 use crate::store::References;
 use appc::{ImageId, PodManifest};
 use stage1_abi::PodDir;
@@ -10,17 +10,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use sys::path::{At as _, PathError};
 
-/// The folders whose pods still run or may be run or looked at.
-const KEEPING: [&str; 4] = ["prepare", "prepared", "run", "exited-garbage"];
-
 impl PodsDir {
     /// The trees, layers and images that pods need. To be asked while nobody prepares one.
     pub fn references(&self) -> Result<References, PodDirError> {
         let mut references = References::default();
-        for folder in KEEPING {
-            for uuid in entries(&self.path.join(folder))? {
-                let path = self.path.join(folder).join(uuid);
-                match PodDir::open(&path) {
+        for folder in Folder::VISIBLE {
+            for uuid in self.uuids(folder)? {
+                match PodDir::open(self.pod_path(folder, uuid)) {
                     Ok(pod) => add(&pod, &mut references)?,
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error.into()),
@@ -33,6 +29,9 @@ impl PodsDir {
 
 fn add(pod: &PodDir, references: &mut References) -> Result<(), PodDirError> {
     references.trees.extend(pod.read_text(pod_dir::STAGE1_TREE)?);
+    references.layers.extend(pod.stage1_layers()?.into_iter().flatten());
+    let stage1 = pod.read_text(pod_dir::STAGE1_IMAGE)?;
+    references.images.extend(stage1.and_then(|id| ImageId::parse(&id).ok()));
     if let Some(manifest) = pod.read(pod_dir::MANIFEST)?
         // What cannot be read names nothing; its apps' folders are asked all the same.
         && let Ok(manifest) = PodManifest::from_json(&manifest)
@@ -43,8 +42,6 @@ fn add(pod: &PodDir, references: &mut References) -> Result<(), PodDirError> {
         let file = PodDir::app_file(&app, "treeStoreID");
         references.trees.extend(pod.read_text(&file)?);
         references.layers.extend(pod.app_layers(&app)?.into_iter().flatten());
-        let id = pod.read_text(&PodDir::app_file(&app, "imageID"))?;
-        references.images.extend(id.and_then(|id| ImageId::parse(&id).ok()));
     }
     Ok(())
 }

@@ -110,3 +110,19 @@ fn group() -> Option<Gid> {
     }
     found.map(Gid::from_raw)
 }
+
+/// Makes further folders of the data directory, each after its parents, with a mode and the group of the store.
+pub(crate) fn make_folders(data: &Path, names: &[&str], mode: u32) -> Result<(), PathError> {
+    let group = if rustix::process::geteuid().is_root() { group() } else { None };
+    std::fs::create_dir_all(data.parent().unwrap_or(data)).at("mkdir", data)?;
+    if make_folder(data)? {
+        settle(data, 0o2750, group)?;
+    }
+    for name in names {
+        let path = data.join(name);
+        if make_folder(&path)? {
+            settle(&path, mode, group)?;
+        }
+    }
+    Ok(())
+}

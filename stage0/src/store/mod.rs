@@ -53,6 +53,7 @@ pub use source::{BlobSource, Progress, Quiet, SourceError};
 pub use sweep::{References, Sweep, Swept};
 
 pub(crate) use files::{Area, Staged, hex};
+pub(crate) use layout::make_folders;
 pub(crate) use record::{Part, ReadyRecord, Record};
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
