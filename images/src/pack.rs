@@ -3,8 +3,8 @@
 use crate::flavour::{Flavour, ManifestError};
 use archive::write::AciWriter;
 use flate2::{Compression, GzBuilder};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// An image that could not be packed.
@@ -39,16 +39,11 @@ pub enum PackError {
     },
 }
 
-/// Writes the image of a flavour, compressed, from the programs in a folder.
+/// The image of a flavour, compressed, of the programs in a folder.
 ///
 /// # Errors
-/// See [`PackError`]; `shown` is the name of the output in messages.
-pub fn pack<W: Write>(
-    flavour: &Flavour,
-    version: &str,
-    programs: &Path,
-    (out, shown): (W, &Path),
-) -> Result<W, PackError> {
+/// See [`PackError`].
+pub fn pack(flavour: &Flavour, version: &str, programs: &Path) -> Result<Vec<u8>, PackError> {
     let manifest = flavour
         .manifest(version)
         .map_err(|source| PackError::Manifest { flavour: flavour.name, source })?
@@ -63,17 +58,16 @@ pub fn pack<W: Write>(
         }
         members.push((entrypoint.name, bytes));
     }
-    write(out, flavour, manifest.as_bytes(), &members)
-        .map_err(|source| PackError::Image { path: shown.to_owned(), source })
+    compress(flavour, manifest.as_bytes(), &members)
+        .map_err(|source| PackError::Image { path: flavour.file_name().into(), source })
 }
 
-fn write<W: Write>(
-    out: W,
+fn compress(
     flavour: &Flavour,
     manifest: &[u8],
     members: &[(&str, Vec<u8>)],
-) -> io::Result<W> {
-    let compressed = GzBuilder::new().mtime(0).write(out, Compression::best());
+) -> io::Result<Vec<u8>> {
+    let compressed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
     let mut writer = AciWriter::new(compressed, manifest)?;
     writer.symlink("rootfs/flavor", flavour.name)?;
     for (name, bytes) in members {
@@ -82,7 +76,8 @@ fn write<W: Write>(
     writer.finish()?.finish()
 }
 
-/// Packs a flavour into `folder`. The file appears under its name when it is whole: a reader never sees half an image.
+/// Packs a flavour into `folder`. The file appears under its name when it is whole, and an equal one stays as it is: who
+/// knows it by inode and time need not read it again.
 ///
 /// # Errors
 /// See [`PackError`].
@@ -93,16 +88,16 @@ pub fn install(
     folder: &Path,
 ) -> Result<PathBuf, PackError> {
     let path = folder.join(flavour.file_name());
-    let hidden = folder.join(format!(".{}.new", flavour.file_name()));
-    let failed = |source| PackError::Image { path: path.clone(), source };
-    let file = File::create(&hidden).map_err(failed)?;
-    let written = pack(flavour, version, programs, (file, &path))
-        .and_then(|_| fs::rename(&hidden, &path).map_err(failed));
-    if written.is_err() {
-        // The first failure says why, and a file that stays is overwritten by the next run.
-        drop(fs::remove_file(&hidden));
+    let bytes = pack(flavour, version, programs)?;
+    if fs::read(&path).is_ok_and(|old| old == bytes) {
+        return Ok(path);
     }
-    written.map(|()| path)
+    let hidden = folder.join(format!(".{}.new", flavour.file_name()));
+    let written = fs::write(&hidden, bytes).and_then(|()| fs::rename(&hidden, &path));
+    match written {
+        Ok(()) => Ok(path),
+        Err(source) => Err(PackError::Image { path, source }),
+    }
 }
 
 /// Whether this ELF program names an interpreter; what is no 64-bit ELF program has none.

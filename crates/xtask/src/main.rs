@@ -1,1 +1,67 @@
-fn main() {}
+//! The project's own commands: `cargo xtask NAME`. Building what is installed, checking what is agreed, showing that it
+//! works. One module a command; each takes the workspace and its arguments and says what went wrong.
+
+#![forbid(unsafe_code)]
+
+mod dist;
+mod error;
+mod say;
+mod setup;
+mod size;
+mod test;
+mod workspace;
+
+use error::TaskError;
+use std::process::ExitCode;
+use workspace::Workspace;
+
+/// A command.
+struct Task {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Workspace, &[String]) -> Result<(), TaskError>,
+}
+
+const TASKS: [Task; 4] = [
+    Task {
+        name: "dist",
+        about: "build target/dist: rkt and the stage1 images, static [--quick: without link-time optimisation]",
+        run: dist::run,
+    },
+    Task {
+        name: "test",
+        about: "install what the tests need, build dist, run the tests [--quick] [arguments of the runner]",
+        run: test::run,
+    },
+    Task { name: "setup", about: "install what the tests need", run: setup::run },
+    Task { name: "size", about: "find files that are too long", run: size::run },
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (name, rest) = words.split_first().map_or(("help", &[][..]), |(n, r)| (n.as_str(), r));
+    if matches!(name, "help" | "--help" | "-h") {
+        help();
+        return ExitCode::SUCCESS;
+    }
+    let outcome = match TASKS.iter().find(|task| task.name == name) {
+        Some(task) => Workspace::find().and_then(|workspace| (task.run)(&workspace, rest)),
+        None => Err(TaskError::Usage(format!("no command {name:?}; see cargo xtask help"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // The tests have said it themselves, and their summary is what a reader looks for at the end.
+        Err(TaskError::Tests) => ExitCode::FAILURE,
+        Err(error) => {
+            say::problem(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() {
+    say::line("cargo xtask COMMAND\n");
+    for task in &TASKS {
+        say::line(&format!("  {:<10}{}", task.name, task.about));
+    }
+}

@@ -1,0 +1,85 @@
+//! `setup`: what the build and the tests call but cargo does not bring.
+
+use crate::error::TaskError;
+use crate::say;
+use crate::workspace::{Workspace, call};
+use nix::unistd::Uid;
+use std::path::Path;
+use std::process::Command;
+
+/// Something on the machine, and the Debian package it comes from.
+struct Need {
+    /// A path, or the name of a program.
+    what: &'static str,
+    package: &'static str,
+}
+
+const NEEDS: [Need; 12] = [
+    // The C code of three dependencies, and the libc that programs are linked with statically.
+    Need { what: "cc", package: "gcc" },
+    Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
+    // The root of most pods in tests; its static build needs no library inside them.
+    Need { what: "busybox", package: "busybox-static" },
+    // A registry and tools that are not ours, to make images and to read back what is exported.
+    Need { what: "docker-registry", package: "docker-registry" },
+    Need { what: "skopeo", package: "skopeo" },
+    Need { what: "umoci", package: "umoci" },
+    // Compressors of layers.
+    Need { what: "bzip2", package: "bzip2" },
+    Need { what: "xz", package: "xz-utils" },
+    Need { what: "zstd", package: "zstd" },
+    Need { what: "jq", package: "jq" },
+    // Stops programs at chosen system calls.
+    Need { what: "strace", package: "strace" },
+    Need { what: "python3", package: "python3-minimal" },
+];
+
+/// `cargo xtask setup`
+pub(crate) fn run(_: &Workspace, _: &[String]) -> Result<(), TaskError> {
+    let mut missing: Vec<&str> = missing().collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !Uid::effective().is_root() || !present("apt-get") {
+        let text = format!("the tests need these Debian packages or their like: {list}");
+        return Err(TaskError::Missing(text));
+    }
+    say::title(&format!("installing {list}"));
+    call(apt().arg("update"))?;
+    call(apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing))
+}
+
+/// Packages of which something is absent.
+fn missing() -> impl Iterator<Item = &'static str> {
+    NEEDS.iter().filter(|need| !present(need.what)).map(|need| need.package)
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Whether a path, or a program of this name, is there.
+pub(crate) fn present(what: &str) -> bool {
+    if what.contains('/') {
+        return Path::new(what).exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(what).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_and_files_are_found() {
+        assert!(present("sh"));
+        assert!(present("/"));
+        assert!(!present("no-such-program-here"));
+        assert!(!present("/no/such/file"));
+    }
+}
