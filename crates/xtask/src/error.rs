@@ -31,6 +31,9 @@ pub(crate) enum TaskError {
         #[source]
         source: io::Error,
     },
+    /// A file of the project does not have the form that a command reads.
+    #[error("{file}: {problem}")]
+    Form { file: &'static str, problem: String },
     /// A rule is broken, perhaps in several places.
     #[error("{rule}:\n  {}", found.join("\n  "))]
     Broken { rule: &'static str, found: Vec<String> },
@@ -40,6 +43,9 @@ pub(crate) enum TaskError {
     /// The tests failed and said so.
     #[error("the tests failed")]
     Tests,
+    /// Some parts of `ci` failed or took too long.
+    #[error("failed: {}", .0.join(", "))]
+    Parts(Vec<String>),
 }
 
 /// Gives an I/O error its path.

@@ -3,12 +3,18 @@
 
 #![forbid(unsafe_code)]
 
+mod ci;
+mod demo;
 mod dist;
 mod error;
+mod layers;
+mod licences;
+mod metadata;
 mod say;
 mod setup;
 mod size;
 mod test;
+mod usage;
 mod workspace;
 
 use error::TaskError;
@@ -22,11 +28,21 @@ struct Task {
     run: fn(&Workspace, &[String]) -> Result<(), TaskError>,
 }
 
-const TASKS: [Task; 4] = [
+const TASKS: [Task; 8] = [
+    Task {
+        name: "demo",
+        about: "build rkt, make an image of this host's programs, run it as a pod",
+        run: demo::run,
+    },
     Task {
         name: "dist",
         about: "build target/dist: rkt and the stage1 images, static [--quick: without link-time optimisation]",
         run: dist::run,
+    },
+    Task {
+        name: "ci",
+        about: "everything below, and fmt, clippy and doc, within budgets",
+        run: ci::run,
     },
     Task {
         name: "test",
@@ -34,7 +50,13 @@ const TASKS: [Task; 4] = [
         run: test::run,
     },
     Task { name: "setup", about: "install what the tests need", run: setup::run },
+    Task {
+        name: "layers",
+        about: "compare the crates' dependencies with ARCHITECTURE.md",
+        run: layers::run,
+    },
     Task { name: "size", about: "find files that are too long", run: size::run },
+    Task { name: "licences", about: "compare the dependencies with deny.toml", run: licences::run },
 ];
 
 fn main() -> ExitCode {

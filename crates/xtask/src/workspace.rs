@@ -63,7 +63,8 @@ pub(crate) fn call(command: &mut Command) -> Result<(), TaskError> {
 
 /// Runs a program; what it printed.
 pub(crate) fn read(command: &mut Command) -> Result<String, TaskError> {
-    let started = command.stderr(Stdio::inherit()).output();
+    let started =
+        command.stdout(Stdio::piped()).spawn().and_then(std::process::Child::wait_with_output);
     let output = started.map_err(|source| TaskError::Start { program: shown(command), source })?;
     if !output.status.success() {
         return Err(TaskError::Program { program: shown(command), status: output.status });

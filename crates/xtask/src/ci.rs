@@ -1,0 +1,124 @@
+//! `ci`: all that must hold, part by part, each within a budget of processor minutes. A budget that is overrun is a
+//! failure: a check that nobody waits for is a check that nobody runs.
+//!
+//! The tests come last, so that the runner's summary is the last thing printed; what the other parts found and used
+//! stands above it.
+
+use crate::error::TaskError;
+use crate::say;
+use crate::workspace::{Workspace, call};
+use crate::{dist, layers, licences, setup, size, test, usage};
+use std::time::Duration;
+
+/// A part of the whole.
+struct Part {
+    name: &'static str,
+    /// In processor minutes, on a machine that has built nothing yet.
+    budget: u64,
+    run: fn(&Workspace) -> Result<(), TaskError>,
+}
+
+const PARTS: [Part; 8] = [
+    Part { name: "setup", budget: 4, run: |workspace| setup::run(workspace, &[]) },
+    Part { name: "fmt", budget: 1, run: format },
+    Part { name: "size", budget: 1, run: |workspace| size::run(workspace, &[]) },
+    Part { name: "layers", budget: 1, run: |workspace| layers::run(workspace, &[]) },
+    Part { name: "licences", budget: 1, run: |workspace| licences::run(workspace, &[]) },
+    Part { name: "clippy", budget: 5, run: clippy },
+    Part { name: "doc", budget: 2, run: document },
+    Part { name: "dist", budget: 6, run: |workspace| dist::run(workspace, &[]) },
+];
+/// The debug build and the tests themselves.
+const TESTS: Part =
+    Part { name: "tests", budget: 19, run: |workspace| test::suite(workspace, &[]) };
+
+/// How a part went.
+struct Outcome {
+    part: &'static Part,
+    used: Duration,
+    failed: bool,
+}
+
+/// `cargo xtask ci`
+pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
+    if !words.is_empty() {
+        return Err(TaskError::Usage("usage: cargo xtask ci".to_owned()));
+    }
+    let mut outcomes: Vec<Outcome> = PARTS.iter().map(|part| take(part, workspace)).collect();
+    say::line("");
+    for outcome in &outcomes {
+        say::line(&outcome.row());
+    }
+    let tests = take(&TESTS, workspace);
+    if tests.overrun() {
+        say::line(&tests.row());
+    }
+    outcomes.push(tests);
+    let bad: Vec<&Outcome> = outcomes.iter().filter(|o| o.failed || o.overrun()).collect();
+    match bad.as_slice() {
+        [] => Ok(()),
+        [only] if only.part.name == TESTS.name && only.failed => Err(TaskError::Tests),
+        _ => {
+            Err(TaskError::Parts(bad.iter().map(|outcome| outcome.part.name.to_owned()).collect()))
+        }
+    }
+}
+
+fn take(part: &'static Part, workspace: &Workspace) -> Outcome {
+    say::title(part.name);
+    let before = usage::processor();
+    let result = (part.run)(workspace);
+    if let Err(error) = &result
+        && !matches!(error, TaskError::Tests)
+    {
+        say::problem(error);
+    }
+    Outcome { part, used: usage::processor().saturating_sub(before), failed: result.is_err() }
+}
+
+impl Outcome {
+    fn overrun(&self) -> bool {
+        self.used > Duration::from_secs(self.part.budget * 60)
+    }
+
+    fn row(&self) -> String {
+        let verdict = match (self.failed, self.overrun()) {
+            (true, _) => "FAILED",
+            (false, true) => "OVER BUDGET",
+            (false, false) => "ok",
+        };
+        let (name, used) = (self.part.name, usage::minutes(self.used));
+        format!("{name:<10}{used:>5} of {:>2} processor minutes  {verdict}", self.part.budget)
+    }
+}
+
+fn format(workspace: &Workspace) -> Result<(), TaskError> {
+    call(&mut workspace.cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy(workspace: &Workspace) -> Result<(), TaskError> {
+    let words = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    call(&mut workspace.cargo(&words))
+}
+
+fn document(workspace: &Workspace) -> Result<(), TaskError> {
+    let mut cargo = workspace.cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    call(cargo.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_takes_too_long_fails_and_says_so() {
+        let seconds =
+            |used, failed| Outcome { part: &TESTS, used: Duration::from_secs(used), failed };
+        let limit = TESTS.budget * 60;
+        assert!(!seconds(limit, false).overrun());
+        assert!(seconds(limit, false).row().ends_with("ok"));
+        assert!(seconds(limit + 1, false).overrun());
+        assert!(seconds(limit + 1, false).row().ends_with("OVER BUDGET"));
+        assert!(seconds(1, true).row().ends_with("FAILED"));
+    }
+}
