@@ -1,5 +1,6 @@
 //! Why an image could not be had.
 
+use super::LayoutError;
 use crate::store::{ImportError, StoreError};
 use appc::ImageId;
 use sys::path::PathError;
@@ -19,6 +20,9 @@ pub enum FetchError {
     /// A file of the host cannot be read.
     #[error("cannot read image")]
     File(#[source] PathError),
+    /// A folder or an archive does not have it.
+    #[error("cannot find the image")]
+    Layout(#[from] LayoutError),
     /// An image without a signature.
     #[error("image is not signed")]
     Unsigned(#[source] PathError),

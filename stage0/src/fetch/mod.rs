@@ -5,14 +5,20 @@
 //!
 //! ```text
 //! file       an ACI on this host
+//! layout     OCI and Docker images in a folder or an archive of this host
+//! limits     what a server may cost
 //! transfer   what is told while bytes come
 //! ```
 
 mod error;
 mod file;
+mod layout;
+#[expect(dead_code, reason = "most of it is about servers")]
+mod limits;
 mod transfer;
 
 pub use error::FetchError;
+pub use layout::LayoutError;
 pub use transfer::{Progress, Quiet};
 
 use crate::image_ref::ImageRef;
@@ -84,9 +90,8 @@ impl<'a> Fetcher<'a> {
             // Whatever the store knows of it: the file may be another one by now.
             ImageRef::File(path) => self.file(path, signature),
             ImageRef::Name { name, labels } => self.name(image, name, labels),
-            ImageRef::Url(_) | ImageRef::Docker(_) | ImageRef::Layout { .. } => {
-                Err(FetchError::Unable(shown(image)))
-            }
+            ImageRef::Layout { form, path, tag } => self.layout(*form, path, tag.as_deref()),
+            ImageRef::Url(_) | ImageRef::Docker(_) => Err(FetchError::Unable(shown(image))),
         }
     }
 
