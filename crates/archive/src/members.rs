@@ -112,6 +112,7 @@ fn clean(folder: &str, name: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests know their lengths")]
 mod tests {
     use super::*;
     use std::io::Cursor;

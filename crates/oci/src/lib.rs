@@ -10,7 +10,6 @@
 
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-#![cfg_attr(test, expect(clippy::arithmetic_side_effects, reason = "tests may count"))]
 
 pub mod appc_form;
 mod base64;

@@ -49,7 +49,7 @@ fn find(store: &Store, wanted: &Dependency) -> Result<(ImageId, ImageManifest), 
         || StoreError::NotFound { name: wanted.image_name.to_string(), labels: String::new() };
     let (_, found) = manifest(store, &id).map_err(|error| match error {
         RenderError::Store(error) => error,
-        other => StoreError::record(&format!("image/{id}"), other),
+        other => StoreError::record(&format!("image/{id}"), &other),
     })?;
     let fits = found.name == wanted.image_name
         && wanted.labels.iter().all(|label| found.labels.contains(label));

@@ -55,7 +55,7 @@ impl StoreError {
         matches!(self, Self::NoSuchId | Self::NoSuchReference | Self::NotFound { .. })
     }
 
-    pub(crate) fn record(path: &str, problem: impl ToString) -> Self {
+    pub(crate) fn record(path: &str, problem: &(impl ToString + ?Sized)) -> Self {
         Self::Record { path: path.to_owned(), problem: problem.to_string() }
     }
 }

@@ -77,7 +77,7 @@ impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
             // What stays is swept by the next collection.
-            drop(rustix::fs::unlinkat(self.store.cas(), name, AtFlags::empty()));
+            let _ = rustix::fs::unlinkat(self.store.cas(), name, AtFlags::empty());
         }
     }
 }
@@ -155,7 +155,7 @@ impl Staged<'_> {
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
         // What stays is swept by the next collection.
-        drop(archive::remove::tree(self.store.cas(), self.name.as_str()));
+        let _ = archive::remove::tree(self.store.cas(), self.name.as_str());
     }
 }
 

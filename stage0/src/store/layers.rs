@@ -51,6 +51,25 @@ pub(crate) fn stem(diff_id: &Digest) -> String {
     format!("layer/{}-{}", diff_id.algorithm(), diff_id.hex())
 }
 
+/// Writes what is to be known of a staged layer beside it; a sync has to come before it is published.
+pub(crate) fn describe_layer(
+    staged: &Staged<'_>,
+    diff_id: &Digest,
+    layer: &NewLayer,
+) -> Result<(), StoreError> {
+    let record = LayerRecord {
+        diff_id: diff_id.to_string(),
+        digest: layer.digest.to_string(),
+        size: layer.size,
+        dependent: !layer.needs.is_empty(),
+    };
+    staged.write(&format!("{}/record", layer.name), &to_bytes(&record))?;
+    if record.dependent {
+        staged.write(&format!("{}.needs", layer.name), &to_bytes(&layer.needs))?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// A stored layer, by its key.
     pub(crate) fn layer(&self, key: &str) -> Result<Option<Part>, StoreError> {
@@ -76,26 +95,6 @@ impl Store {
     pub(crate) fn open_root(&self, folder: &str) -> Result<OwnedFd, StoreError> {
         let path = format!("{folder}/root");
         open_folder(self.cas(), &path).map_err(|error| self.failed("open", &path, error))
-    }
-
-    /// Writes what is to be known of a staged layer beside it; a sync has to come before it is published.
-    pub(crate) fn describe_layer(
-        &self,
-        staged: &Staged<'_>,
-        diff_id: &Digest,
-        layer: &NewLayer,
-    ) -> Result<(), StoreError> {
-        let record = LayerRecord {
-            diff_id: diff_id.to_string(),
-            digest: layer.digest.to_string(),
-            size: layer.size,
-            dependent: !layer.needs.is_empty(),
-        };
-        staged.write(&format!("{}/record", layer.name), &to_bytes(&record))?;
-        if record.dependent {
-            staged.write(&format!("{}.needs", layer.name), &to_bytes(&layer.needs))?;
-        }
-        Ok(())
     }
 
     /// Makes a described and synced layer visible: what it needs first, so that nobody takes it for free of needs.

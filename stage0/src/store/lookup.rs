@@ -177,7 +177,7 @@ impl Store {
         };
         let Some(record) = self.record(id)? else { return Ok(None) };
         let manifest = ImageManifest::from_json(record.manifest.as_bytes())
-            .map_err(|error| StoreError::record(&path, error))?;
+            .map_err(|error| StoreError::record(&path, &error))?;
         let import_time = time(record.imported);
         let seconds = u64::try_from(used.st_mtime).unwrap_or_default();
         let nanos = u32::try_from(used.st_mtime_nsec).unwrap_or_default();

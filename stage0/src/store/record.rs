@@ -156,7 +156,7 @@ impl Store {
         name: &str,
     ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.read(name)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| StoreError::record(name, error))
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| StoreError::record(name, &error))
     }
 
     /// Notes that an image is used now, which is also how its presence is seen; `false` if it is not there.

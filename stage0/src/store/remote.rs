@@ -71,7 +71,7 @@ impl Store {
             return Err(StoreError::record(&path, "it belongs to another reference"));
         }
         let image =
-            ImageId::parse(&found.image).map_err(|error| StoreError::record(&path, error))?;
+            ImageId::parse(&found.image).map_err(|error| StoreError::record(&path, &error))?;
         Ok(self.has(&image)?.then(|| Remote {
             image,
             etag: found.etag,

@@ -94,7 +94,7 @@ impl Sweep<'_> {
         let layers = |store: &Store| -> Result<Vec<String>, StoreError> {
             Ok(store.names("layer")?.into_iter().map(|name| format!("layer/{name}")).collect())
         };
-        let free = |path: &String| !path.ends_with(".needs") && !used.contains(path);
+        let free = |path: &String| path.strip_suffix(".needs").is_none() && !used.contains(path);
         self.layers(layers(self.store)?.into_iter().filter(free), pods, &mut swept)?;
         let left = layers(self.store)?;
         for needs in &left {

@@ -93,24 +93,6 @@ impl Store {
         }
     }
 
-    /// Reads and verifies the configuration of an image.
-    pub(super) fn read_config(
-        &self,
-        transfer: &Transfer<'_>,
-        blob: &Descriptor,
-    ) -> Result<Vec<u8>, ImportError> {
-        const WHAT: &str = "image configuration";
-        if blob.size > CONFIG_LIMIT {
-            return Err(ImportError::Shape(format!("{WHAT} {} is too large", blob.digest)));
-        }
-        let from = transfer.open(WHAT, blob)?;
-        let mut verified = Verified::new(WHAT, &blob.digest, transfer.watch(blob, from))?;
-        let mut bytes = Vec::new();
-        verified.read_to_end(&mut bytes).map_err(ImportError::Read)?;
-        verified.finish(WHAT, Some(blob.size))?;
-        Ok(bytes)
-    }
-
     /// Fetches a layer's blob into the store, as it is: who is not root cannot unpack it. Its content is verified too.
     pub(super) fn keep_blob(
         &self,
@@ -139,4 +121,21 @@ impl Store {
         file.publish(&path)?;
         Ok(())
     }
+}
+
+/// Reads and verifies the configuration of an image.
+pub(super) fn read_config(
+    transfer: &Transfer<'_>,
+    blob: &Descriptor,
+) -> Result<Vec<u8>, ImportError> {
+    const WHAT: &str = "image configuration";
+    if blob.size > CONFIG_LIMIT {
+        return Err(ImportError::Shape(format!("{WHAT} {} is too large", blob.digest)));
+    }
+    let from = transfer.open(WHAT, blob)?;
+    let mut verified = Verified::new(WHAT, &blob.digest, transfer.watch(blob, from))?;
+    let mut bytes = Vec::new();
+    verified.read_to_end(&mut bytes).map_err(ImportError::Read)?;
+    verified.finish(WHAT, Some(blob.size))?;
+    Ok(bytes)
 }

@@ -1,7 +1,7 @@
 //! OCI and Docker images: manifest and configuration are checked, missing layers are got, and the record comes last.
 
 use super::OciImage;
-use super::blobs::{Transfer, blob_path};
+use super::blobs::{Transfer, blob_path, read_config};
 use super::stack::{Stack, Wanted};
 use super::verify::Verified;
 use crate::store::files::Area;
@@ -125,7 +125,7 @@ impl Store {
         let digest = Digest::sha256(&Sha256::digest(&image.manifest).into());
         let config = match self.known_config(&id, &manifest.config.digest) {
             Some(config) => config,
-            None => self.read_config(transfer, &manifest.config)?,
+            None => read_config(transfer, &manifest.config)?,
         };
         let parsed = ImageConfig::from_json(&config)
             .map_err(|error| bad("image configuration")(error.into()))?;

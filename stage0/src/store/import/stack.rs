@@ -7,7 +7,7 @@
 
 use super::blobs::Transfer;
 use crate::store::files::Staged;
-use crate::store::layers::{Known, NewLayer, stem};
+use crate::store::layers::{Known, NewLayer, describe_layer, stem};
 use crate::store::locks::Patience;
 use crate::store::{ImportError, Part, Store, StoreError};
 use archive::needs::{Facts, Needs};
@@ -264,7 +264,7 @@ impl<'w> Stack<'w> {
         if let Some(staged) = self.staged.as_ref().filter(|_| planned(&self.layers)) {
             for layer in &self.layers {
                 if let State::Planned(new, _) = &layer.state {
-                    store.describe_layer(staged, &layer.wanted.diff_id, new)?;
+                    describe_layer(staged, &layer.wanted.diff_id, new)?;
                 }
             }
             store.sync()?;
