@@ -7,8 +7,8 @@ use crate::catalogue::{Catalogue, Item, ItemKind, Meta, keeps_xattr, record, whi
 use crate::extract::join;
 use crate::tar::Time;
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, openat, readlinkat,
-    statat,
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, flistxattr_query, fstat,
+    openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 use std::fmt;
@@ -145,7 +145,7 @@ pub(crate) fn meta(stat: &Stat) -> Meta {
 pub(crate) fn xattrs(fd: &OwnedFd) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, bool), Errno> {
     let mut names: Vec<u8> = Vec::new();
     loop {
-        let size = match flistxattr(fd, &mut [0_u8; 0]) {
+        let size = match flistxattr_query(fd) {
             Ok(0) | Err(Errno::NOTSUP) => return Ok((Vec::new(), false)),
             Ok(size) => size,
             Err(other) => return Err(other),

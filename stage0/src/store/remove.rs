@@ -56,12 +56,20 @@ impl Store {
         Ok(())
     }
 
-    /// The parts that any image's record names.
+    /// The parts that any image's record names. What root noted itself counts too: a record that is damaged, or that a
+    /// member of the group wrote, does not cost an image its trees.
     pub(crate) fn parts_in_use(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut used = BTreeSet::new();
         for id in self.ids()? {
-            let record = self.record(&id)?;
-            used.extend(record.into_iter().flat_map(|record| record.parts).map(|part| part.path));
+            let record = match self.record(&id) {
+                Err(StoreError::Record { .. }) => None,
+                other => other?,
+            };
+            let mut parts = record.map(|record| record.parts).unwrap_or_default();
+            if self.is_root() {
+                parts.extend(self.ready_record(&id)?.into_iter().flat_map(|ready| ready.parts));
+            }
+            used.extend(parts.into_iter().map(|part| part.path));
         }
         Ok(used)
     }

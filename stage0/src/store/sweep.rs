@@ -60,6 +60,7 @@ impl Sweep<'_> {
         // What an import has got so far is not yet named by a record.
         if let Some(_alone) = self.store.import_lock(Lock::Exclusive, Patience::None)? {
             self.layers(parts.iter().filter(free).cloned(), pods, &mut swept)?;
+            self.needs()?;
         }
         Ok(swept)
     }
@@ -91,18 +92,9 @@ impl Sweep<'_> {
             return Ok(swept);
         };
         let used = self.store.parts_in_use()?;
-        let layers = |store: &Store| -> Result<Vec<String>, StoreError> {
-            Ok(store.names("layer")?.into_iter().map(|name| format!("layer/{name}")).collect())
-        };
         let free = |path: &String| path.strip_suffix(".needs").is_none() && !used.contains(path);
-        self.layers(layers(self.store)?.into_iter().filter(free), pods, &mut swept)?;
-        let left = layers(self.store)?;
-        for needs in &left {
-            let Some(stem) = needs.strip_suffix(".needs") else { continue };
-            if !left.iter().any(|path| path != needs && path.split('.').next() == Some(stem)) {
-                self.store.unlink(needs)?;
-            }
-        }
+        self.layers(self.layer_paths()?.into_iter().filter(free), pods, &mut swept)?;
+        self.needs()?;
         for blob in self.store.names("blob")?.iter().map(|name| format!("blob/{name}")) {
             if !used.contains(&blob) {
                 self.store.unlink(&blob)?;
@@ -148,6 +140,22 @@ impl Sweep<'_> {
             if self.store.retire(&path)? {
                 swept.layers.push(key.to_owned());
             }
+        }
+        Ok(())
+    }
+
+    fn layer_paths(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.store.names("layer")?.into_iter().map(|name| format!("layer/{name}")).collect())
+    }
+
+    /// Deletes what is noted about layers of which no form is left.
+    fn needs(&self) -> Result<(), StoreError> {
+        let left = self.layer_paths()?;
+        let stem = |path: &String| path.split('.').next().map(str::to_owned);
+        let is_needs = |path: &&String| path.strip_suffix(".needs").is_some();
+        let forms: BTreeSet<_> = left.iter().filter(|path| !is_needs(path)).map(stem).collect();
+        for needs in left.iter().filter(is_needs).filter(|path| !forms.contains(&stem(path))) {
+            self.store.unlink(needs)?;
         }
         Ok(())
     }

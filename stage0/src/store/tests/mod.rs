@@ -1,7 +1,10 @@
 //! Tests of the store against real folders: images made here, several threads, processes that die.
 
 mod aci;
+mod crash;
+mod oci_images;
 pub(crate) mod samples;
+mod sweeping;
 
 use super::*;
 use samples::Place;

@@ -5,6 +5,7 @@ use appc::{AcIdentifier, ImageId, ImageManifest, Label};
 use oci::{Descriptor, Digest};
 use std::collections::BTreeMap;
 use std::io::{Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -53,7 +54,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.1 {
-            drop(rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH));
+            let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
         }
         drop(std::fs::remove_dir_all(&self.0));
     }
@@ -101,7 +102,8 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-/// A layer: a path ending in `/` is a folder 0711 of 5:6, one with ` -> ` a symbolic link, anything else a file.
+/// A layer: a path ending in `/` is a folder 0711 of 5:6, one with ` -> ` a symbolic link, one with ` => ` a hard link,
+/// anything else a file.
 pub(crate) fn layer(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, content) in files {
@@ -110,6 +112,10 @@ pub(crate) fn layer(files: &[(&str, &[u8])]) -> Vec<u8> {
         header.set_mode(0o644);
         if let Some((path, target)) = path.split_once(" -> ") {
             header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder.append_link(&mut header, path, target).unwrap();
+        } else if let Some((path, target)) = path.split_once(" => ") {
+            header.set_entry_type(tar::EntryType::Link);
             header.set_size(0);
             builder.append_link(&mut header, path, target).unwrap();
         } else if path.ends_with('/') {
@@ -138,10 +144,16 @@ pub(crate) struct Oci {
 
 impl Oci {
     pub(crate) fn new(layers: &[&[(&str, &[u8])]]) -> Self {
-        Self::of(layers.iter().map(|files| layer(files)).collect())
+        Self::of(&layers.iter().map(|files| layer(files)).collect::<Vec<_>>())
     }
 
-    pub(crate) fn of(tars: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn of(tars: &[Vec<u8>]) -> Self {
+        let digests: Vec<String> = tars.iter().map(|tar| Digest::of(tar).to_string()).collect();
+        Self::claiming(tars, &digests)
+    }
+
+    /// An image whose configuration says this of its layers.
+    pub(crate) fn claiming(tars: &[Vec<u8>], diff_ids: &[String]) -> Self {
         let mut blobs = BTreeMap::new();
         let mut add = |bytes: Vec<u8>| {
             let digest = Digest::of(&bytes).to_string();
@@ -149,12 +161,11 @@ impl Oci {
             blobs.insert(digest.clone(), bytes);
             (digest, size)
         };
-        let diff_ids: Vec<String> =
-            tars.iter().map(|tar| format!("\"{}\"", Digest::of(tar))).collect();
+        let diff_ids: Vec<String> = diff_ids.iter().map(|id| format!("{id:?}")).collect();
         let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
         let mut digests = Vec::new();
         let mut described = Vec::new();
-        for tar in &tars {
+        for tar in tars {
             let (digest, size) = add(gzip(tar));
             described.push(format!(
                 "{{\"mediaType\":\"{kind}\",\"digest\":\"{digest}\",\"size\":{size}}}"
@@ -205,25 +216,48 @@ impl BlobSource for Oci {
     }
 }
 
-/// The content of a file that layers show, looked up from the highest down.
-pub(crate) fn shown(layers: &[PathBuf], path: &str) -> Option<String> {
-    let find = |layer: &PathBuf| std::fs::read_to_string(layer.join(path)).ok();
-    layers.iter().rev().find_map(find)
+/// A folder beside a store, with everything an image shows.
+pub(crate) fn flat(place: &Place, store: &Store, id: &ImageId) -> PathBuf {
+    let folder = place.0.join(format!("flat-{id}"));
+    drop(std::fs::remove_dir_all(&folder));
+    std::fs::create_dir(&folder).unwrap();
+    let opened = std::fs::File::open(&folder).unwrap();
+    let content = crate::render::Content::Rootfs;
+    crate::render::extract(store, id, std::os::fd::AsFd::as_fd(&opened), content).unwrap();
+    folder
 }
 
-/// Names below a folder, for comparing whole stores.
-pub(crate) fn tree(path: &Path) -> Vec<PathBuf> {
+/// What lies below a folder: path, mode, owner, links and content or target of each.
+pub(crate) fn listing(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
-    let mut todo = vec![path.to_owned()];
-    while let Some(folder) = todo.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    let mut todo = vec![folder.to_owned()];
+    while let Some(at) = todo.pop() {
+        for entry in std::fs::read_dir(at).unwrap() {
             let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_dir() {
-                todo.push(entry.path());
-            }
-            all.push(entry.path());
+            let (path, stat) = (entry.path(), entry.metadata().unwrap());
+            let content = if stat.is_dir() {
+                todo.push(path.clone());
+                String::new()
+            } else if stat.is_symlink() {
+                std::fs::read_link(&path).unwrap().display().to_string()
+            } else {
+                format!("x{} {:?}", stat.nlink(), std::fs::read_to_string(&path).unwrap())
+            };
+            let name = path.strip_prefix(folder).unwrap().display();
+            let (mode, uid, gid) = (stat.mode() & 0o7777, stat.uid(), stat.gid());
+            all.push(format!("{name} {mode:o} {uid}:{gid} {content}").trim_end().to_owned());
         }
     }
     all.sort();
     all
+}
+
+/// All that a store has for good, by name: nothing of it may be there after a failed import.
+pub(crate) fn kept(place: &Place) -> Vec<String> {
+    let folders = ["image", "blob", "name", "digest", "layer", "tree", "ready", "tmp", "staging"];
+    let names = |folder: &&str| {
+        let folder = (*folder).to_owned();
+        place.names(&format!("cas/{folder}")).into_iter().map(move |n| format!("{folder}/{n}"))
+    };
+    folders.iter().flat_map(names).collect()
 }
