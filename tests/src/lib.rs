@@ -1,1 +1,30 @@
-//! To come.
+//! The kit of the whole-program tests: a sandboxed data folder, images made on the spot, and ways to wait.
+//!
+//! ```text
+//! Rkt      one data folder and empty configuration; runs `target/dist/rkt`; dropped, nothing of it is left
+//! Running  a started program: its output so far, signals, a deadline
+//! Image    an ACI made of busybox and what the test adds; oci makes layouts of the same tree
+//! Flavour  a stage1 and what it can do, so that one test runs over all of them
+//! Stub     a stage1 of twenty lines of shell, for the contract between the stages
+//! wait     pidfds, locks and file events, always with a deadline
+//! ```
+//!
+//! It knows the program by its command line and its files alone. Invariant: no test leaves a process, a mount, a control
+//! group or a file behind, and none waits for ever.
+
+pub mod flavour;
+pub mod image;
+pub mod leaks;
+pub mod needs;
+pub mod oci;
+pub mod program;
+pub mod pty;
+pub mod sandbox;
+pub mod stub;
+pub mod wait;
+
+pub use flavour::{Can, FLAVOURS, FLY, Flavour, NSPAWN};
+pub use image::Image;
+pub use program::{Output, Running};
+pub use sandbox::Rkt;
+pub use stub::Stub;
