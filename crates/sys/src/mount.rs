@@ -146,44 +146,62 @@ impl Overlay<'_> {
 
     fn configure(&self, fs: BorrowedFd<'_>) -> io::Result<()> {
         use rustix::mount::{fsconfig_create, fsconfig_set_string};
-        fsconfig_set_string(fs, c"source", c"overlay")?;
-        let mut single = true;
-        for layer in self.lower.iter().rev() {
-            match fsconfig_set_string(fs, c"lowerdir+", layer.as_path()) {
-                Ok(()) => {}
-                // Kernels before 6.5 know one string of all layers only.
-                Err(rustix::io::Errno::INVAL) if single => {
-                    self.joined(fs)?;
-                    break;
-                }
-                Err(other) => return Err(other.into()),
-            }
-            single = false;
-        }
+        set_lower(fs, self.lower)?;
         fsconfig_set_string(fs, c"upperdir", self.upper)?;
         fsconfig_set_string(fs, c"workdir", self.work)?;
         // Nothing that runs survives a power cut, so nothing of it is synced, least of all the whole disk at unmount.
         rustix::mount::fsconfig_set_flag(fs, c"volatile")?;
         Ok(fsconfig_create(fs)?)
     }
+}
 
-    /// `lowerdir=TOP:…:LOWEST`, with what separates layers escaped.
-    fn joined(&self, fs: BorrowedFd<'_>) -> io::Result<()> {
-        use std::os::unix::ffi::OsStrExt;
-        let mut all = Vec::new();
-        for layer in self.lower.iter().rev() {
-            if !all.is_empty() {
-                all.push(b':');
-            }
-            for byte in layer.as_os_str().as_bytes() {
-                if matches!(byte, b':' | b'\\') {
-                    all.push(b'\\');
-                }
-                all.push(*byte);
-            }
-        }
-        Ok(rustix::mount::fsconfig_set_string(fs, c"lowerdir", all.as_slice())?)
+/// A view of several complete roots, lowest first, that nobody can write; attached nowhere.
+///
+/// # Errors
+/// As [`Overlay::mount`]; a single root is no stack.
+pub fn stack(lower: &[PathBuf]) -> io::Result<OwnedFd> {
+    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let configured =
+        set_lower(fs.as_fd(), lower).and_then(|()| Ok(rustix::mount::fsconfig_create(fs.as_fd())?));
+    if let Err(cause) = configured {
+        return Err(explained(fs.as_fd(), cause));
     }
+    let rights = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    Ok(rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, rights)?)
+}
+
+fn set_lower(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> io::Result<()> {
+    use rustix::mount::fsconfig_set_string;
+    fsconfig_set_string(fs, c"source", c"overlay")?;
+    let mut first = true;
+    for layer in lower.iter().rev() {
+        match fsconfig_set_string(fs, c"lowerdir+", layer.as_path()) {
+            Ok(()) => {}
+            // Kernels before 6.5 know one string of all layers only.
+            Err(rustix::io::Errno::INVAL) if first => return joined(fs, lower),
+            Err(other) => return Err(other.into()),
+        }
+        first = false;
+    }
+    Ok(())
+}
+
+/// `lowerdir=TOP:…:LOWEST`, with what separates layers escaped.
+fn joined(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut all = Vec::new();
+    for layer in lower.iter().rev() {
+        if !all.is_empty() {
+            all.push(b':');
+        }
+        for byte in layer.as_os_str().as_bytes() {
+            if matches!(byte, b':' | b'\\') {
+                all.push(b'\\');
+            }
+            all.push(*byte);
+        }
+    }
+    Ok(rustix::mount::fsconfig_set_string(fs, c"lowerdir", all.as_slice())?)
 }
 
 /// The kernel's own words for a failed configuration, if it left any.

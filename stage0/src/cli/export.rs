@@ -1,18 +1,85 @@
 //! `rkt export`.
 
-use super::{Command, Context, ExitCode, Failure, Grammar, Parsed};
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use stage0::launch::interface_of;
+use stage0::pod::{Mounts, State};
+use sys::path::At as _;
+
+use super::{Command, Context, ExitCode, Failure, Flag, Grammar, Parsed, pods};
+
+/// What everything that goes wrong with the output is called.
+const DOING: &str = "error building aci";
 
 /// How it is called.
 pub(crate) const COMMAND: Command = Command {
     name: "export",
     summary: "Export an app from an exited pod to an ACI file",
     usage: "[--app=APPNAME] UUID OUTPUT_ACI_FILE",
-    description: "",
+    description: "The file holds the app's root with its changes, and the manifest of the app's image. Volumes are not in it.",
     grammar: Grammar::Words,
-    flags: &[],
+    flags: &[
+        Flag::text("app", "", "name of the app to export within the specified pod"),
+        Flag::bool("overwrite", "overwrite output ACI"),
+    ],
 };
 
-/// Runs it.
-pub(crate) fn run(_cx: &Context, _args: &Parsed) -> Result<ExitCode, Failure> {
-    Err(Failure::new("not there yet"))
+/// Writes an app into a file.
+pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
+    let [text, output] = args.exactly()?;
+    let output = Path::new(output);
+    if output.extension().is_none_or(|extension| extension != "aci") {
+        return Err(Failure::new(format!("extension must be .aci (given {})", output.display())));
+    }
+    let sighting = pods::find(cx, text)?;
+    if !matches!(sighting.state, State::Exited | State::ExitedGarbage) {
+        return Err(Failure::new("pod is not exited. Only exited pods can be exported"));
+    }
+    let app = pods::app_name(cx, &sighting, args.value("app"), "unable to find app", "export")?;
+    let mounts = Mounts::read(&pods::pods(cx)?).map_err(Failure::alone)?;
+    if mounts.any_below(&sighting.dir.path().join("appsinfo")) {
+        return Err(Failure::new("pod has mounts left in its roots: run rkt gc first"));
+    }
+    let interface = interface_of(&sighting.dir).map_err(|error| Failure::because(DOING, error))?;
+    let (file, written) = create(output, args.bool("overwrite"))?;
+    let failed = |error: io::Error| Failure::because(DOING, error);
+    let done = || -> Result<(), Failure> {
+        let encoder = GzEncoder::new(BufWriter::new(file), Compression::default());
+        let encoder = sighting
+            .export(&app, &interface, encoder)
+            .map_err(|error| Failure::because(DOING, error))?;
+        encoder.finish().and_then(|mut out| out.flush()).map_err(failed)?;
+        if written != output {
+            std::fs::rename(&written, output)
+                .at("rename", output)
+                .map_err(|error| Failure::because(DOING, error))?;
+        }
+        Ok(())
+    };
+    let done = done();
+    if done.is_err() {
+        // The failure itself is what matters.
+        drop(std::fs::remove_file(&written));
+    }
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The file to write, which is not yet the one that it replaces.
+fn create(output: &Path, overwrite: bool) -> Result<(File, PathBuf), Failure> {
+    let path = if overwrite && output.exists() {
+        output.with_extension(format!("aci.{}", std::process::id()))
+    } else {
+        output.to_owned()
+    };
+    match File::create_new(&path) {
+        Ok(file) => Ok((file, path)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(Failure::new(format!("{DOING}: target file exists")).hint("try --overwrite"))
+        }
+        Err(error) => Err(error).at("open", &path).map_err(|error| Failure::because(DOING, error)),
+    }
 }

@@ -22,15 +22,15 @@ pub(crate) const COMMAND: Command = Command {
     flags: &[
         Flag::optional(
             "wait",
-            "false",
             "true",
+            "false",
             "toggle waiting for the pod to finish; a duration bounds it",
         )
         .check(patience_check),
         Flag::optional(
             "wait-ready",
-            "false",
             "true",
+            "false",
             "toggle waiting until the pod is ready; a duration bounds it",
         )
         .check(patience_check),

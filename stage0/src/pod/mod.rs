@@ -16,6 +16,7 @@
 //! What a pod keeps inside its folder is known to `stage1_abi::PodDir`.
 
 mod collect;
+mod export;
 mod folders;
 mod lookup;
 mod mounts;
@@ -26,6 +27,7 @@ mod status;
 mod watch;
 
 pub use collect::{CollectError, Deleted, delete};
+pub use export::ExportError;
 pub use folders::{Folder, PodsDir};
 pub use lookup::{FindError, Listing};
 pub use mounts::Mounts;

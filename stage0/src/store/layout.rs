@@ -5,6 +5,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use sys::path::{At, PathError};
 
 /// The number in `cas/format`.
@@ -105,7 +106,8 @@ fn group() -> Option<Gid> {
         let mut words = line.split(':');
         (words.next() == Some("rkt")).then(|| words.nth(1)?.parse().ok()).flatten()
     });
-    if found.is_none() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if found.is_none() && !TOLD.swap(true, Ordering::Relaxed) {
         log::warn!("group \"rkt\" not found, will use default gid when rendering images");
     }
     found.map(Gid::from_raw)
