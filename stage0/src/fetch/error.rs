@@ -1,6 +1,6 @@
 //! Why an image could not be had.
 
-use super::LayoutError;
+use super::{HttpError, LayoutError, RegistryError};
 use crate::store::{ImportError, StoreError};
 use appc::ImageId;
 use sys::path::PathError;
@@ -23,6 +23,12 @@ pub enum FetchError {
     /// A folder or an archive does not have it.
     #[error("cannot find the image")]
     Layout(#[from] LayoutError),
+    /// A server does not give it.
+    #[error("cannot download the image")]
+    Http(#[from] HttpError),
+    /// A registry does not give it.
+    #[error("cannot pull the image")]
+    Registry(#[from] RegistryError),
     /// An image without a signature.
     #[error("image is not signed")]
     Unsigned(#[source] PathError),
@@ -52,6 +58,9 @@ impl FetchError {
         match self {
             Self::Unsigned(_) | Self::Signature => Some(INSECURE),
             Self::Discovery(_) => Some("fetch it from a URL or a file, or use a stored one"),
+            Self::Registry(RegistryError::Http(HttpError::NotTls(_))) => {
+                Some("try --insecure-options=http")
+            }
             _ => None,
         }
     }

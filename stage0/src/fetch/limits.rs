@@ -36,5 +36,3 @@ pub(super) const ARCHIVE_LIST: u64 = 1 << 20;
 pub(super) const MARKER: u64 = 64 << 10;
 /// An App Container Image of unknown length.
 pub(super) const ACI: u64 = 32 << 30;
-/// How deep indexes may lie in each other.
-pub(super) const INDEX_DEPTH: usize = 4;

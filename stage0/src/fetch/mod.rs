@@ -1,24 +1,31 @@
 //! From an image reference to an image in the store.
 //!
 //! In: a reference, what the user gave up, and whether the store is enough. Out: the id of a stored image, of which every
-//! byte was read and hashed; or one sentence why not.
+//! byte was read and hashed; or one sentence why not. No server costs more time, memory and disk than `limits` says.
 //!
 //! ```text
 //! file       an ACI on this host
 //! layout     OCI and Docker images in a folder or an archive of this host
+//! url_aci    an ACI behind a URL
+//! registry   OCI and Docker images in a registry
+//! http       one request, and the bytes that it brings
 //! limits     what a server may cost
 //! transfer   what is told while bytes come
 //! ```
 
 mod error;
 mod file;
+mod http;
 mod layout;
-#[expect(dead_code, reason = "most of it is about servers")]
 mod limits;
+mod registry;
 mod transfer;
+mod url_aci;
 
 pub use error::FetchError;
+pub use http::{BadUrl, HttpError};
 pub use layout::LayoutError;
+pub use registry::RegistryError;
 pub use transfer::{Progress, Quiet};
 
 use crate::image_ref::ImageRef;
@@ -91,7 +98,8 @@ impl<'a> Fetcher<'a> {
             ImageRef::File(path) => self.file(path, signature),
             ImageRef::Name { name, labels } => self.name(image, name, labels),
             ImageRef::Layout { form, path, tag } => self.layout(*form, path, tag.as_deref()),
-            ImageRef::Url(_) | ImageRef::Docker(_) => Err(FetchError::Unable(shown(image))),
+            ImageRef::Url(url) => self.url(image, url, signature),
+            ImageRef::Docker(reference) => self.docker(image, reference),
         }
     }
 

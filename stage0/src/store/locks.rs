@@ -1,9 +1,10 @@
 //! Locks between processes. None outlives its holder, and none is needed to read.
 
 use super::files::open_folder;
-use super::{Store, StoreError};
+use super::{Store, StoreError, hex};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 use std::os::fd::{AsFd, OwnedFd};
 use sys::lock::{LockFd, Mode as Lock};
 use sys::path::At;
@@ -95,6 +96,12 @@ impl Store {
                 return Ok(Some(lock));
             }
         }
+    }
+
+    /// Held by whoever downloads what a reference leads to: others wait, and then find it here.
+    pub(crate) fn download_lock(&self, reference: &str) -> Result<Option<LockFd>, StoreError> {
+        let name = format!("imagelocks/{}", hex(&Sha256::digest(reference.as_bytes())));
+        self.key_lock(&name, Patience::Wait)
     }
 
     /// Held by whoever renders a tree.

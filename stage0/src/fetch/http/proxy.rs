@@ -18,10 +18,20 @@ pub(crate) struct Proxies {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Exception {
     Everybody,
-    Network { address: IpAddr, bits: u32 },
-    Address { address: IpAddr, port: Option<u16> },
+    Network {
+        address: IpAddr,
+        bits: u32,
+    },
+    Address {
+        address: IpAddr,
+        port: Option<u16>,
+    },
     /// Starts with a dot.
-    Domain { domain: String, itself: bool, port: Option<u16> },
+    Domain {
+        domain: String,
+        itself: bool,
+        port: Option<u16>,
+    },
 }
 
 impl Proxies {
@@ -130,7 +140,8 @@ mod tests {
 
     #[test]
     fn goes_by_the_scheme() {
-        let both = proxies(&[("HTTP_PROXY", "p:1"), ("https_proxy", "socks5://q:2"), ("HTTPS_PROXY", "")]);
+        let both =
+            proxies(&[("HTTP_PROXY", "p:1"), ("https_proxy", "socks5://q:2"), ("HTTPS_PROXY", "")]);
         for (url, proxy) in [
             ("http://a.example/", Some("http://p:1")),
             ("https://a.example/", Some("socks5://q:2")),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// Text that is not a URL we can ask.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadUrl {
+pub enum BadUrl {
     /// It is not made of what URLs are made of.
     #[error("{0:?} is not a URL")]
     Form(String),
@@ -86,11 +86,7 @@ impl Url {
     /// Host and port, as a `Host` header shows them.
     pub(crate) fn authority(&self) -> String {
         let usual = if self.https { 443 } else { 80 };
-        if self.port == usual {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// Whether both name one server, spoken to in one way: what may see the same credentials.
