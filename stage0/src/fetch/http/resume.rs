@@ -24,6 +24,8 @@ pub(crate) struct Resuming<R> {
     attempts: u32,
     /// Where the last attempt began.
     mark: u64,
+    /// How it ended. Whoever asks once more need not wait for it once more.
+    failed: Option<String>,
 }
 
 impl<R: Resource> Resuming<R> {
@@ -31,7 +33,7 @@ impl<R: Resource> Resuming<R> {
     pub(crate) fn new(resource: R, response: Response, size: Option<u64>) -> Self {
         let url = response.url.to_string();
         let body = Box::new(response.into_body());
-        Self { resource, body, url, size, at: 0, attempts: 0, mark: 0 }
+        Self { resource, body, url, size, at: 0, attempts: 0, mark: 0, failed: None }
     }
 
     /// Goes on after an interruption, unless that is hopeless.
@@ -81,6 +83,9 @@ impl<R: Resource> Read for Resuming<R> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        if let Some(reason) = &self.failed {
+            return Err(io::Error::other(reason.clone()));
+        }
         loop {
             let cause = match self.body.read(buffer) {
                 Ok(0) if self.size.is_none_or(|size| self.at >= size) => return Ok(0),
@@ -92,7 +97,10 @@ impl<R: Resource> Read for Resuming<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => error,
             };
-            self.resume(cause)?;
+            if let Err(error) = self.resume(cause) {
+                self.failed = Some(error.to_string());
+                return Err(error);
+            }
         }
     }
 }
