@@ -128,3 +128,80 @@ impl Manifest {
         Ok(Self { media_type, config, layers, annotations: members.map("annotations")? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(rest: &str) -> String {
+        let digest = crate::Digest::of(b"{}");
+        let entry =
+            |kind: &str| format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":2}}"#);
+        let (config, layer) = (entry(media::CONFIG), entry(media::LAYER));
+        format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer},{layer}]{rest}}}"#)
+    }
+
+    #[test]
+    fn what_a_document_is() {
+        let manifest = text("");
+        let typed = text(&format!(r#","mediaType":"{}""#, media::MANIFEST));
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let kind = |promised: &str, text: &str| match Root::from_json(promised, text.as_bytes()) {
+            Ok(Root::Manifest(manifest)) if manifest.layers.len() == 2 => "manifest",
+            Ok(Root::Index(_)) => "index",
+            Ok(Root::Manifest(_)) => "empty manifest",
+            Err(_) => "refused",
+        };
+        for (promised, text, wanted) in [
+            ("", manifest.as_str(), "manifest"),
+            (media::MANIFEST, &manifest, "manifest"),
+            (media::DOCKER_MANIFEST, &manifest, "manifest"),
+            ("application/json", &manifest, "manifest"),
+            ("application/vnd.oci.image.manifest.v1+json; charset=utf-8", &typed, "manifest"),
+            (media::DOCKER_MANIFEST, &typed, "refused"),
+            (media::INDEX, &typed, "refused"),
+            (media::INDEX, &manifest, "refused"),
+            (media::INDEX, index, "index"),
+            (media::DOCKER_LIST, index, "index"),
+            ("", index, "index"),
+            (media::MANIFEST, index, "refused"),
+            (media::CONFIG, &manifest, "refused"),
+            ("", &text(r#","manifests":[]"#), "refused"),
+            ("", &text(r#","fsLayers":[]"#), "refused"),
+            ("", r#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#, "refused"),
+            ("", r#"{"schemaVersion":2}"#, "refused"),
+            ("", "", "refused"),
+        ] {
+            assert_eq!(kind(promised, text), wanted, "{promised}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_manifest() {
+        let good = text("");
+        Manifest::from_json(good.as_bytes()).unwrap();
+        for (old, new) in [
+            (r#""schemaVersion":2"#, r#""schemaVersion":3"#),
+            (r#""schemaVersion":2"#, r#""schemaVersion":"2""#),
+            (r#""schemaVersion":2,"#, ""),
+            (r#""layers""#, r#""Layers""#),
+            (r#""layers""#, r#""other""#),
+            (r#""config""#, r#""other""#),
+            (r#""size":2"#, r#""size":-1"#),
+            (r#""size":2"#, r#""size":1e3"#),
+            ("sha256:", "sha256:A"),
+            (media::CONFIG, media::LAYER),
+            (media::LAYER, "application/vnd.example.layer"),
+            (r#"{"schemaVersion""#, r#"{"layers":[],"schemaVersion""#),
+        ] {
+            let bad = good.replace(old, new);
+            assert_ne!(bad, good, "{old}");
+            Manifest::from_json(bad.as_bytes()).expect_err(&bad);
+        }
+        // Unknown properties do not matter, and layers may be none.
+        Manifest::from_json(text(r#","subject":null,"new":[{}]"#).as_bytes()).unwrap();
+        let at = good.find(r#""layers""#).unwrap_or_default();
+        let none = format!(r#"{}"layers":[]}}"#, good.split_at(at).0);
+        assert!(Manifest::from_json(none.as_bytes()).unwrap().layers.is_empty());
+    }
+}

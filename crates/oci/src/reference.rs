@@ -277,7 +277,8 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_again(
             host in "([a-z0-9]{1,5}\\.[a-z]{2}(:[1-9][0-9]{0,3})?/)?",
-            path in "[a-z0-9]{1,4}([._-][a-z0-9]{1,3}){0,2}(/[a-z]{1,4}){0,2}",
+            // A dot in the first part makes it a host.
+            path in "[a-z0-9]{1,4}([_-][a-z0-9]{1,3}){0,2}(/[a-z]{1,4}(\\.[a-z0-9]{1,3})?){0,2}",
             tag in "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,9})?",
             digest in "(@sha256:[0-9a-f]{64})?",
         ) {

@@ -200,3 +200,6 @@ fn own_words<'c>(config: &'c ImageConfig, process: &'c Process) -> [(&'static st
         ("exposedports", process.exposed_ports.join(",")),
     ]
 }
+
+#[cfg(test)]
+mod tests;

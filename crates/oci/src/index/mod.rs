@@ -198,3 +198,6 @@ pub fn find<E: std::error::Error + 'static>(
     let offered = offered(&index.manifests);
     Err(NoMatch { wanted: platform.clone(), offered }.into())
 }
+
+#[cfg(test)]
+mod tests;
