@@ -94,13 +94,13 @@ fn walk(
     top: &str,
     documents: &BTreeMap<String, Vec<u8>>,
 ) -> (Result<Descriptor, FindError<std::fmt::Error>>, usize) {
-    let mut asked = 0;
+    let mut asked = Vec::new();
     let top = Index::from_json(top.as_bytes()).unwrap();
     let found = find(&top, &platform("linux/amd64/v1"), &mut |wanted| {
-        asked += 1;
+        asked.push(wanted.digest.clone());
         documents.get(wanted.digest.as_str()).cloned().ok_or(std::fmt::Error)
     });
-    (found, asked)
+    (found, asked.len())
 }
 
 /// As many indexes in each other, each with so many entries for the next; the last leads to a manifest.
