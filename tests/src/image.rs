@@ -178,11 +178,8 @@ impl Image {
     /// The id that the image has: the first half of the SHA-512 of its uncompressed archive.
     pub fn id(&self) -> String {
         let hash = Sha512::digest(self.bytes());
-        let mut id = "sha512-".to_owned();
-        for byte in &hash[..32] {
-            id.push_str(&format!("{byte:02x}"));
-        }
-        id
+        let hex: Vec<String> = hash[..32].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha512-{}", hex.concat())
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Output {
     pub stderr: String,
 }
 
+#[expect(clippy::return_self_not_must_use, reason = "a check may be the end of a chain")]
 impl Output {
     /// Insists on this exit code.
     #[track_caller]

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// The folders of pods, by phase.
 pub const PHASES: [&str; 6] = ["embryo", "prepare", "prepared", "run", "exited-garbage", "garbage"];
@@ -243,6 +244,19 @@ impl Rkt {
     #[track_caller]
     pub fn status(&self, uuid: &str) -> serde_json::Value {
         self.run(&["status", "--format=json", uuid]).ok().json()
+    }
+
+    /// Asks for a pod's status again and again until `test` likes it.
+    #[track_caller]
+    pub fn status_until(&self, uuid: &str, test: impl Fn(&serde_json::Value) -> bool) {
+        let end = Instant::now() + wait::DEADLINE;
+        loop {
+            let status = self.status(uuid);
+            if test(&status) {
+                return;
+            }
+            assert!(Instant::now() < end, "the pod stays {status}");
+        }
     }
 
     /// Collects everything that does not run, at once.

@@ -1,0 +1,229 @@
+//! Stopping, removing, collecting and exporting pods.
+
+use std::fs;
+use testkit::flavour::each;
+use testkit::{FLY, Image, NSPAWN, Rkt};
+
+#[test]
+fn stop_lets_apps_end_in_order() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do usleep 10000; done";
+        let (running, uuid) = rkt.start_pod(flavour, &[&rkt.shell(), "--", script]);
+        let output = rkt.run(&["stop", &uuid]).ok();
+        assert_eq!(output.stdout, format!("\"{uuid}\"\n"));
+        assert_eq!(running.wait().ok().stdout, "up\nbye\n");
+        assert_eq!(rkt.status(&uuid)["state"], "exited");
+        assert!(rkt.run(&["status", &uuid]).ok().lines().contains(&"app-shell=0"));
+    });
+}
+
+#[test]
+fn a_forced_stop_asks_nobody() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        let script = "trap 'echo bye' TERM; echo up; while :; do usleep 10000; done";
+        let (running, uuid) = rkt.start_pod(flavour, &[&rkt.shell(), "--", script]);
+        let output = rkt.run(&["stop", "--force", &uuid]).ok();
+        assert_eq!(output.stdout, format!("\"{uuid}\"\n"));
+        let ended = running.wait();
+        assert_ne!(ended.code, Some(0), "{ended:#?}");
+        assert_eq!(ended.stdout, "up\n");
+        assert_eq!(rkt.status(&uuid)["state"], "exited");
+        rkt.collect();
+        rkt.is_clean();
+    });
+}
+
+#[test]
+fn stop_tells_ended_from_never_started() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    rkt.script(&NSPAWN, "true").ok();
+    let ended = rkt.only_pod();
+    let output = rkt.run(&["stop", &ended]).ok();
+    assert_eq!(output.stdout, format!("pod \"{ended}\" is already stopped\n"));
+    let prepared = rkt.prepare(&NSPAWN, &[&image, "--", "true"]);
+    let output = rkt.run(&["stop", &prepared]).code(254);
+    let wanted =
+        format!("stop: pod \"{prepared}\" is not running\nstop: failed to stop 1 pod(s)\n");
+    assert_eq!(output.stderr, wanted);
+    rkt.run(&["stop", "zz"]).refuses("cannot get pod: no matches found for \"zz\"");
+}
+
+#[test]
+fn rm_depends_on_the_state() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        let (running, up) = rkt.sleeper(flavour);
+        let output = rkt.run(&["rm", &up]).code(254);
+        let wanted = format!(
+            "rm: pod \"{up}\" is currently running\nrm: failed to remove one or more pods\n"
+        );
+        assert_eq!(output.stderr, wanted);
+        let prepared = rkt.prepare(flavour, &[&image, "--", "true"]);
+        let aborted = rkt.prepare(flavour, &[&image, "--", "true"]);
+        let pods = rkt.data.join("pods");
+        fs::rename(pods.join("prepared").join(&aborted), pods.join("prepare").join(&aborted))
+            .unwrap();
+        let output = rkt.run(&["rm", &prepared, &aborted]).ok();
+        assert_eq!(output.stdout, format!("\"{prepared}\"\n\"{aborted}\"\n"));
+        assert!(
+            output
+                .stderr
+                .contains(&format!("rm: moving expired prepared pod \"{prepared}\" to garbage"))
+        );
+        assert!(
+            output.stderr.contains(&format!("rm: moving failed prepare \"{aborted}\" to garbage"))
+        );
+        rkt.run(&["stop", &up]).ok();
+        running.wait();
+        let output = rkt.run(&["rm", "zz", &up]).code(254);
+        assert_eq!(output.stdout, format!("\"{up}\"\n"));
+        assert!(output.stderr.contains("rm: cannot get pod: no matches found for \"zz\""));
+        rkt.is_clean();
+    });
+}
+
+#[test]
+fn rm_does_not_fight_over_a_pod() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    for (phase, saying) in [
+        ("prepare", "is currently being prepared"),
+        ("exited-garbage", "is currently being deleted"),
+    ] {
+        let uuid = rkt.prepare(&NSPAWN, &[&image, "--", "true"]);
+        let pods = rkt.data.join("pods");
+        let folder = pods.join(phase).join(&uuid);
+        fs::rename(pods.join("prepared").join(&uuid), &folder).unwrap();
+        let open = fs::File::open(&folder).unwrap();
+        let lock = sys::lock::LockFd::wait(open.into(), sys::lock::Mode::Exclusive).unwrap();
+        rkt.run(&["rm", &uuid]).refuses(saying);
+        drop(lock);
+        rkt.run(&["rm", &uuid]).ok();
+    }
+}
+
+#[test]
+fn an_exported_pod_is_an_image_with_its_changes() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        let (running, up) = rkt.sleeper(flavour);
+        let out = rkt.word("out.aci");
+        rkt.run(&["export", &up, &out])
+            .refuses("pod is not exited. Only exited pods can be exported");
+        rkt.run(&["stop", &up]).ok();
+        running.wait();
+        rkt.collect();
+        let script = "echo changed >/etc/new; rm /etc/group; echo inside >/v/file";
+        let folder = rkt.folder("vol");
+        let volume = format!("--volume=v,kind=host,source={folder}");
+        rkt.pod(flavour, &[&volume, &image, "--mount=volume=v,target=/v", "--", script]).ok();
+        let uuid = rkt.only_pod();
+        rkt.run(&["export", &uuid, &out]).ok();
+        rkt.run(&["export", &uuid, &out]).refuses("target file exists (try --overwrite)");
+        rkt.run(&["export", "--overwrite", &uuid, &out]).ok();
+        rkt.run(&["export", &uuid, &rkt.word("x.tar")]).refuses("extension must be .aci (given ");
+        let script = "cat /etc/new; ls /etc/group /v/file 2>/dev/null; echo end";
+        let output = rkt.pod(flavour, &[&out, "--", script]).ok();
+        assert_eq!(output.stdout, "changed\nend\n");
+    });
+}
+
+#[test]
+fn export_of_several_apps_wants_a_name() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    let words = [
+        &*image,
+        "--name=one",
+        "--",
+        "touch /one",
+        "---",
+        &image,
+        "--name=two",
+        "--",
+        "touch /two",
+    ];
+    rkt.pod(&NSPAWN, &words).ok();
+    let (uuid, out) = (rkt.only_pod(), rkt.word("out.aci"));
+    let output = rkt.run(&["export", &uuid, &out]).code(254);
+    assert!(output.stderr.contains("rkt export --app= ..."), "{output:#?}");
+    rkt.run(&["export", "--app=nope", &uuid, &out]).refuses("app nope is not present in pod");
+    rkt.run(&["export", "--app=two", &uuid, &out]).ok();
+    let output = rkt.pod(&NSPAWN, &[&out, "--", "ls -d /one /two 2>/dev/null; true"]).ok();
+    assert_eq!(output.stdout, "/two\n");
+}
+
+#[test]
+fn gc_marks_first_and_deletes_after_the_grace_period() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        rkt.script(flavour, "true").ok();
+        let uuid = rkt.only_pod();
+        let first = rkt.run(&["gc"]).ok();
+        assert_eq!(rkt.status(&uuid)["state"], "exited garbage");
+        assert!(
+            first.stderr.contains(&format!("gc: moving pod \"{uuid}\" to garbage")),
+            "{first:#?}"
+        );
+        let kept = format!("gc: pod \"{uuid}\" not removed: still within grace period (30m0s)\n");
+        assert_eq!(rkt.run(&["gc"]).ok().stderr, kept);
+        assert_eq!(rkt.status(&uuid)["state"], "exited garbage");
+        let last = rkt.run(&["gc", "--grace-period=0s"]).ok();
+        assert_eq!(last.stdout, format!("Garbage collecting pod \"{uuid}\"\n"));
+        rkt.is_clean();
+    });
+}
+
+#[test]
+fn gc_can_only_mark_and_expires_prepared_pods() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    rkt.script(&NSPAWN, "true").ok();
+    let ended = rkt.only_pod();
+    let prepared = rkt.prepare(&NSPAWN, &[&image, "--", "true"]);
+    rkt.run(&["gc", "--mark-only", "--grace-period=0s", "--expire-prepared=0s"]).ok();
+    assert_eq!(rkt.status(&ended)["state"], "exited garbage");
+    assert_eq!(rkt.status(&prepared)["state"], "prepared");
+    rkt.run(&["gc", "--grace-period=24h"]).ok();
+    assert_eq!(rkt.status(&prepared)["state"], "prepared");
+    let output = rkt.run(&["gc", "--grace-period=24h", "--expire-prepared=0s"]).ok();
+    assert!(
+        output
+            .stderr
+            .contains(&format!("gc: moving expired prepared pod \"{prepared}\" to garbage"))
+    );
+    assert_eq!(rkt.only_pod(), ended);
+}
+
+#[test]
+fn gc_leaves_running_pods_alone() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        let (running, uuid) = rkt.sleeper(flavour);
+        rkt.collect();
+        assert_eq!(rkt.status(&uuid)["state"], "running");
+        rkt.run(&["enter", &uuid, "/bin/true"]).ok();
+        drop(running);
+    });
+}
+
+#[test]
+fn a_killed_program_takes_its_pod_with_it() {
+    for flavour in [NSPAWN, FLY] {
+        let rkt = Rkt::new();
+        let image = rkt.image(&Image::shell("family"));
+        let script = "sleep 1000 & sleep 1000 & echo up; wait";
+        let (running, uuid) = rkt.start_pod(&flavour, &[&image, "--memory=64M", "--", script]);
+        running.signal(9);
+        running.wait();
+        testkit::wait::unlocked(&rkt.pod_folder(&uuid));
+        rkt.status_until(&uuid, |status| status["state"] == "exited");
+        rkt.collect();
+        rkt.is_clean();
+    }
+}

@@ -1,0 +1,20 @@
+//! What a user of the whole program observes, a module for each part of the acceptance list; `ROWS.md` says which test
+//! proves which row.
+
+mod absent;
+mod apps;
+mod clients;
+mod command_line;
+mod configuration;
+mod crashes;
+mod end_of_pods;
+mod exit_codes;
+mod fetching;
+mod flavours;
+mod images;
+mod isolation;
+mod lifecycle;
+mod listing;
+mod rows;
+mod shell;
+mod volumes;
