@@ -119,12 +119,6 @@ impl Context {
     pub(crate) fn report(&self, failure: &Failure) {
         print::error(&failure.text(self.prefix, self.debug));
     }
-
-    /// Tells the user something on stderr in the name of a part: `image`, `stage0`, `networking`.
-    #[expect(clippy::unused_self, reason = "notes go where the command's context says")]
-    pub(crate) fn note_as(&self, part: &str, text: &str) {
-        print::note(part, text);
-    }
 }
 
 /// An absolute path without symbolic links, also where its end does not exist yet.

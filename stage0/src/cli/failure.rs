@@ -137,7 +137,13 @@ impl Failure {
     }
 
     fn ways_out(&self) -> String {
-        self.hints.iter().map(|hint| format!(" ({})", print::safe(hint))).collect()
+        let mut text = String::new();
+        for hint in &self.hints {
+            text.push_str(" (");
+            text.push_str(&print::safe(hint));
+            text.push(')');
+        }
+        text
     }
 }
 

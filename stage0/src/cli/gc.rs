@@ -138,13 +138,13 @@ impl Collection<'_> {
         let uuid = sighting.uuid;
         let ran = sighting.folder == Folder::ExitedGarbage;
         match delete(self.pods, sighting, &|dir, uuid| teardown(self.cx, dir, uuid)) {
-            Ok(Deleted::Done) if sighting.folder == Folder::Embryo => {}
-            Ok(Deleted::Done) => self.cx.print(&format!("Garbage collecting pod \"{uuid}\"")),
-            Ok(Deleted::Gone) => {}
+            Ok(Deleted::Done) if sighting.folder != Folder::Embryo => {
+                self.cx.print(&format!("Garbage collecting pod \"{uuid}\""));
+            }
             Ok(Deleted::Busy) if ran => {
                 self.cx.note(&format!("pod \"{uuid}\" is being deleted by somebody else"));
             }
-            Ok(Deleted::Busy) => {}
+            Ok(_) => {}
             Err(error) => {
                 self.cx
                     .report(&Failure::because(format!("unable to delete pod \"{uuid}\""), error));

@@ -108,7 +108,7 @@ fn table(views: &[PodView], args: &Parsed) -> String {
             if full { time::absolute(at) } else { time::relative(at, now) }
         };
         let uuid = pod.uuid.to_string();
-        let mut shared = vec![
+        let mut shared = [
             pod.state.words().to_owned(),
             when(pod.created),
             pod.started.map(|at| when(Some(at))).unwrap_or_default(),

@@ -53,8 +53,8 @@ pub(crate) use command::{Command, Grammar};
 pub(crate) use context::Context;
 pub(crate) use failure::{ExitCode, Failure};
 pub(crate) use flags::{Flag, json_format, parse_bool};
-pub(crate) use parse::{ImageArgs, Parsed};
-pub(crate) use print::{quoted, safe, safe_line};
+pub(crate) use parse::Parsed;
+pub(crate) use print::quoted;
 
 use command::{Entry, Named};
 use flags::Kind;

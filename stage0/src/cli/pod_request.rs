@@ -40,12 +40,12 @@ impl Wishes {
     pub(crate) fn read(args: &Parsed) -> Result<Self, Failure> {
         let manifest = args.value("pod-manifest");
         if manifest.is_some() {
-            let given = |flag: &&str| match *flag {
+            let given = |flag: &str| match flag {
                 "pull-policy" => args.given(flag).is_some_and(|policy| policy != "new"),
                 "inherit-env" => args.bool(flag),
                 _ => args.given(flag).is_some(),
             };
-            let decided = DECIDED.iter().any(|flag| given(&flag))
+            let decided = DECIDED.iter().any(|flag| given(flag))
                 || args.bool("store-only")
                 || args.bool("no-store");
             if decided || !args.images().is_empty() || !args.global_mounts().is_empty() {
@@ -91,21 +91,20 @@ impl Wishes {
         let place = Place::new(cx.config()?);
         let stage1 = choose(store, &place, &self.stage1, &|image| fetcher.fetch(image, None))
             .map_err(stage1_failure)?;
-        let content = match self.manifest {
-            Some(manifest) => Content::Manifest(manifest),
-            None => {
-                let mut apps = Vec::with_capacity(args.images().len());
-                for image in args.images() {
-                    let reference = ImageRef::parse(&image.image).map_err(Failure::alone)?;
-                    let id = fetcher.fetch(&reference, None)?;
-                    apps.push(app(image, AppRequest::of(id))?);
-                }
-                Content::Apps {
-                    apps,
-                    everyone: self.everyone,
-                    volumes: self.volumes,
-                    ports: self.ports,
-                }
+        let content = if let Some(manifest) = self.manifest {
+            Content::Manifest(manifest)
+        } else {
+            let mut apps = Vec::with_capacity(args.images().len());
+            for image in args.images() {
+                let reference = ImageRef::parse(&image.image).map_err(Failure::alone)?;
+                let id = fetcher.fetch(&reference, None)?;
+                apps.push(app(image, AppRequest::of(id))?);
+            }
+            Content::Apps {
+                apps,
+                everyone: self.everyone,
+                volumes: self.volumes,
+                ports: self.ports,
             }
         };
         Ok(PodRequest { stage1, content, overlay: self.overlay })

@@ -192,7 +192,7 @@ fn volume(text: &str) -> Result<(), String> {
 }
 
 fn mount(text: &str) -> Result<(), String> {
-    Mount::parse_flag(text).map(drop).map_err(|error| error.to_string())
+    Mount::parse_flag(text).map(drop)
 }
 
 fn port(text: &str) -> Result<(), String> {

@@ -26,6 +26,7 @@ pub(crate) const COMMAND: Command = Command {
             "false",
             "toggle waiting for the pod to finish; a duration bounds it",
         )
+        .quote()
         .check(patience_check),
         Flag::optional(
             "wait-ready",
@@ -33,6 +34,7 @@ pub(crate) const COMMAND: Command = Command {
             "false",
             "toggle waiting until the pod is ready; a duration bounds it",
         )
+        .quote()
         .check(patience_check),
         Flag::value("format", "", "choose the output format. Accepted values: json, json-pretty")
             .check(json_format),

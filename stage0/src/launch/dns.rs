@@ -108,14 +108,15 @@ impl Dns {
 
     /// Where an app's `/etc/resolv.conf` comes from.
     pub fn resolv_mode(&self) -> DnsMode {
+        let silent = self.servers.is_empty()
+            && self.search.is_empty()
+            && self.options.is_empty()
+            && self.domain.is_none();
         match self.servers.first().map(String::as_str) {
             Some("host") => DnsMode::Host,
             Some("none") => DnsMode::None,
-            Some(_) => DnsMode::Stage0,
-            None if self.search.is_empty() && self.options.is_empty() && self.domain.is_none() => {
-                DnsMode::Default
-            }
-            None => DnsMode::Stage0,
+            _ if silent => DnsMode::Default,
+            _ => DnsMode::Stage0,
         }
     }
 

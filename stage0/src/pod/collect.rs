@@ -7,7 +7,7 @@ use appc::PodUuid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use stage1_abi::{PodDir, pod_dir};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use sys::lock::{LockFd, Mode as Lock};
 use sys::path::{At as _, PathError};
 
@@ -44,12 +44,8 @@ pub fn delete(
     teardown: &dyn Fn(&PodDir, PodUuid),
 ) -> Result<Deleted, CollectError> {
     let path = sighting.dir.path();
-    let copy = rustix::io::fcntl_dupfd_cloexec(&sighting.dir, 3)
-        .at("open", path)
-        .map_err(CollectError::Lock)?;
-    let Some(_lock) = lock_if_free(copy).at("flock", path).map_err(CollectError::Lock)? else {
-        return Ok(Deleted::Busy);
-    };
+    let lock = lock_if_free(sighting.dir.as_fd()).at("flock", path).map_err(CollectError::Lock)?;
+    let Some(_lock) = lock else { return Ok(Deleted::Busy) };
     if !sighting.is_there() {
         return Ok(Deleted::Gone);
     }
@@ -61,13 +57,13 @@ pub fn delete(
 }
 
 /// Takes a pod's lock unless somebody really holds it: who only looks at a pod shares its lock for an instant.
-fn lock_if_free(folder: OwnedFd) -> std::io::Result<Option<LockFd>> {
+fn lock_if_free(folder: BorrowedFd<'_>) -> std::io::Result<Option<LockFd>> {
     loop {
-        let copy = rustix::io::fcntl_dupfd_cloexec(&folder, 3)?;
+        let copy = rustix::io::fcntl_dupfd_cloexec(folder, 3)?;
         if let Some(lock) = LockFd::attempt(copy, Lock::Exclusive)? {
             return Ok(Some(lock));
         }
-        if sys::lock::held_exclusively(folder.as_fd())? {
+        if sys::lock::held_exclusively(folder)? {
             return Ok(None);
         }
     }

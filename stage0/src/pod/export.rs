@@ -39,15 +39,14 @@ impl Sighting {
         let dir = &self.dir;
         let manifest =
             dir.read(&PodDir::app_file(app, "manifest"))?.ok_or(ExportError::NoManifest)?;
-        let root = match dir.app_layers(app)? {
-            Some(layers) => self.stacked(app, interface, layers)?,
-            None => {
-                let name = match interface.app_roots {
-                    AppRoots::Layers => PodDir::app_file(app, "rootfs"),
-                    AppRoots::Mounted => pod_dir::mounted_root(app),
-                };
-                folder(&dir.path().join(name)).map_err(ExportError::Root)?
-            }
+        let root = if let Some(layers) = dir.app_layers(app)? {
+            self.stacked(app, interface, layers)?
+        } else {
+            let name = match interface.app_roots {
+                AppRoots::Layers => PodDir::app_file(app, "rootfs"),
+                AppRoots::Mounted => pod_dir::mounted_root(app),
+            };
+            folder(&dir.path().join(name)).map_err(ExportError::Root)?
         };
         Ok(aci(out, &manifest, &Merged::new(vec![root]), Times::Keep)?)
     }
