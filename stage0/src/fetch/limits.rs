@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Milliseconds; tests of what happens afterwards cannot wait that long.
+const fn unless_tested(real: u64, tested: u64) -> Duration {
+    Duration::from_millis(if cfg!(test) { tested } else { real })
+}
+
 /// To find the addresses of a host.
 pub(super) const RESOLVE: Duration = Duration::from_secs(15);
 /// To connect, TLS included.
@@ -11,9 +16,9 @@ pub(super) const PROBE: Duration = Duration::from_secs(5);
 /// For the head of an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// Without a single byte.
-pub(super) const IDLE: Duration = Duration::from_secs(20);
+pub(super) const IDLE: Duration = unless_tested(20_000, 500);
 /// For so long of waiting, [`LEAST`] bytes must have come.
-pub(super) const WINDOW: Duration = Duration::from_secs(20);
+pub(super) const WINDOW: Duration = unless_tested(20_000, 500);
 /// The least that must come in each [`WINDOW`] of waiting.
 pub(super) const LEAST: usize = 8 << 10;
 
@@ -22,7 +27,7 @@ pub(super) const REDIRECTS: usize = 10;
 /// How often one request is sent when the server is busy.
 pub(super) const BUSY_TRIES: u32 = 6;
 /// How long a busy server may let us wait, all waits of one request together.
-pub(super) const BUSY_WAIT: Duration = Duration::from_secs(60);
+pub(super) const BUSY_WAIT: Duration = Duration::from_mins(1);
 /// How often one transfer is taken up again after it broke off; each time it must have got further.
 pub(super) const RESUMES: u32 = 5;
 

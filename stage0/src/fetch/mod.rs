@@ -140,9 +140,9 @@ impl<'a> Fetcher<'a> {
 fn shown(image: &ImageRef) -> String {
     match image {
         ImageRef::Id(id) => format!("image ID {:?}", id.as_str()),
-        ImageRef::File(path) => format!("file {path:?}"),
+        ImageRef::File(path) => format!("file \"{}\"", path.display()),
         ImageRef::Name { name, labels } => format!("image name {:?}", shown_name(name, labels)),
-        ImageRef::Layout { form, path, .. } => format!("{} {path:?}", form.scheme()),
+        ImageRef::Layout { form, path, .. } => format!("{} \"{}\"", form.scheme(), path.display()),
         ImageRef::Url(_) | ImageRef::Docker(_) => {
             format!("URL {:?}", remote_key(image).unwrap_or_default())
         }
@@ -164,3 +164,6 @@ fn shown_name(name: &AcIdentifier, labels: &[Label]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

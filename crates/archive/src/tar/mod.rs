@@ -16,6 +16,8 @@ const BLOCK: usize = 512;
 const SPECIAL_SIZE: u64 = 1 << 20;
 /// As many such headers may follow each other.
 const SPECIAL_RUN: u32 = 16;
+/// As much may follow an archive; writers pad to some kilobytes.
+const TRAILING: u64 = 64 << 20;
 
 /// A stream that is no tar, or one that lies.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub enum TarError {
     /// A name is empty or holds a NUL.
     #[error("an entry has an empty name or one with a NUL byte")]
     Name,
+    /// It is followed by far more than the padding that writers add.
+    #[error("the archive is followed by more than 64 MiB")]
+    Trailing,
     /// A hard link that brings data of its own.
     #[error("a hard link has a size")]
     LinkSize,
@@ -321,8 +326,9 @@ impl<R: Read> TarReader<R> {
     /// Reads what follows the archive, so that a hash of the stream covers all of it.
     pub(crate) fn finish(mut self) -> Result<(), TarError> {
         self.skip()?;
-        crate::stream::drain(&mut self.stream).map_err(TarError::Read)?;
-        Ok(())
+        let mut rest = self.stream.by_ref().take(TRAILING.saturating_add(1));
+        let length = crate::stream::drain(&mut rest).map_err(TarError::Read)?;
+        if length > TRAILING { Err(TarError::Trailing) } else { Ok(()) }
     }
 
     fn begin(&mut self, size: u64) {
@@ -378,4 +384,20 @@ impl<R: Read> TarReader<R> {
 
 fn link_name(header: &tar::Header) -> Vec<u8> {
     header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_not_followed_by_a_flood() {
+        for (length, fine) in [(10 << 10, true), (TRAILING - BLOCK as u64, true), (u64::MAX, false)]
+        {
+            let stream = io::repeat(0).take(length.saturating_add(2 * BLOCK as u64));
+            let mut tar = TarReader::new(stream);
+            assert!(tar.next().unwrap().is_none());
+            assert_eq!(tar.finish().is_ok(), fine, "{length}");
+        }
+    }
 }

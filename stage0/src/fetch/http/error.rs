@@ -118,7 +118,6 @@ impl HttpError {
     /// What ended a body.
     pub(super) fn broken(url: &Url, error: io::Error) -> Self {
         let reason = match error.downcast::<ureq::Error>() {
-            Ok(ureq::Error::Io(error)) => io_reason(&error),
             Ok(error) => reason(&error),
             Err(error) => io_reason(&error),
         };

@@ -234,7 +234,7 @@ impl Client {
 }
 
 /// Waits because a server asked for it.
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     #[expect(
         clippy::disallowed_methods,
         reason = "nothing here tells when a server has time again"
@@ -253,4 +253,35 @@ fn retry_after(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_how_long_to_wait() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let later = retry_after("Fri, 06 Nov 2099 08:49:37 GMT").unwrap();
+        assert!(later > limits::BUSY_WAIT);
+        assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn redirects_lead_only_where_they_may() {
+        let url = |text| Url::parse(text).unwrap();
+        let careful = Client::new(Insecure::default());
+        let careless = Client::new(Insecure { http: true, ..Insecure::default() });
+        for (from, to, may, may_be_plain) in [
+            ("https://a/", "https://b/", true, true),
+            ("https://a/", "http://a/", false, true),
+            ("https://a/", "https://169.254.169.254/", false, false),
+            ("https://a/", "https://[fe80::1]/", false, false),
+            ("https://a/", "https://[::ffff:169.254.1.1]/", false, false),
+            ("https://a/", "https://0.0.0.0/", false, false),
+            ("https://169.254.1.1/", "https://169.254.1.2/", true, true),
+        ] {
+            let (from, to) = (url(from), url(to));
+            assert_eq!(careful.check_redirect(&from, &to).is_ok(), may, "{to}");
+            assert_eq!(careless.check_redirect(&from, &to).is_ok(), may_be_plain, "{to}");
+        }
+    }
+}

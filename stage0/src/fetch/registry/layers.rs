@@ -114,7 +114,9 @@ mod tests {
             let layers = Layers::new(&told, &manifest);
             layers.read(&config, 5);
             layers.layers(missing, 2);
-            blobs.iter().for_each(|(blob, bytes)| layers.read(blob, *bytes));
+            for (blob, bytes) in blobs {
+                layers.read(blob, *bytes);
+            }
             layers.finish();
             told.0.into_inner().unwrap()
         };

@@ -114,7 +114,7 @@ impl Repository {
         request: impl Fn(Request) -> Request,
     ) -> Result<Response, RegistryError> {
         let mut url = self.base.clone();
-        url.path.push_str(&format!("{}/{path}", self.name));
+        url.path = format!("{}{}/{path}", url.path, self.name);
         let mut used = self.token.current();
         for last in [false, true] {
             let mut asked = request(Request::new(url.clone()));
