@@ -44,8 +44,10 @@ impl Meter {
         transfer.drawn = Instant::now();
         let line = transfer.line();
         if self.terminal {
-            let columns = rustix::termios::tcgetwinsize(io::stderr())
-                .map_or(80, |size| usize::from(size.ws_col));
+            let size = rustix::termios::tcgetwinsize(io::stderr());
+            // A serial line does not know how wide it is.
+            let columns = size.map_or(0, |size| usize::from(size.ws_col));
+            let columns = if columns == 0 { 80 } else { columns };
             let bar = transfer.bar(columns.saturating_sub(line.len() + 16));
             let speed = transfer.speed();
             // One write; what the line before had more is erased.

@@ -65,8 +65,8 @@ pub enum HttpError {
     #[error("bad URL")]
     Url(#[source] BadUrl),
     /// A redirect leads to something that is no web server.
-    #[error("redirect to a bad URL")]
-    Redirect(#[source] BadUrl),
+    #[error("cannot follow a redirect: {0}")]
+    Redirect(BadUrl),
     /// A redirect leads to a server that is not spoken to in secret.
     #[error("redirect to plain http is not allowed: {0} (try --insecure-options=http)")]
     Downgrade(String),

@@ -128,7 +128,11 @@ impl Repository {
                     used = Some(fresh);
                 }
                 401 | 403 => return Err(RegistryError::Denied(self.name.clone())),
-                status => return Err(HttpError::status(status, &words(response)).into()),
+                status => {
+                    let words = words(response);
+                    let words = if words.is_empty() { path } else { &words };
+                    return Err(HttpError::status(status, words).into());
+                }
             }
         }
         Err(RegistryError::Denied(self.name.clone()))
