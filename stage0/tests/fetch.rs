@@ -148,7 +148,8 @@ fn downloads_are_told_in_lines_where_there_is_no_terminal() {
     drop(std::net::TcpStream::connect(
         url.trim_start_matches("http://").trim_end_matches("/a.aci"),
     ));
-    let size = format!("{:.2} KB", server.join().unwrap() as f64 / 1000.0);
+    let size = u32::try_from(server.join().unwrap()).unwrap();
+    let size = format!("{:.2} KB", f64::from(size) / 1000.0);
     let wanted = format!("Downloading ACI:  0 B/{size}\nDownloading ACI:  {size}/{size}\n\n");
     assert_eq!((stderr, code), (wanted, Some(0)));
     assert!(stdout.starts_with("sha512-"));

@@ -9,6 +9,7 @@
 //! url_aci    an ACI behind a URL
 //! registry   OCI and Docker images in a registry
 //! http       one request, and the bytes that it brings
+//! partial    what came before a transfer broke off
 //! limits     what a server may cost
 //! transfer   what is told while bytes come
 //! ```
@@ -18,6 +19,7 @@ mod file;
 mod http;
 mod layout;
 mod limits;
+mod partial;
 mod registry;
 mod transfer;
 mod url_aci;

@@ -1,9 +1,10 @@
 //! App Container Images behind URLs, with what the server says about keeping them.
 
 use super::http::{Client, HttpError, Request, Resource, Response, Resuming, Url, read_small};
+use super::partial::{Partial, State};
 use super::{FetchError, Fetcher, Progress, PullPolicy, file, limits, shown};
 use crate::image_ref::ImageRef;
-use crate::store::{AciOrigin, Remote, SourceError};
+use crate::store::{AciOrigin, ImportError, Remote, SourceError};
 use appc::ImageId;
 use std::io::{self, Read};
 use std::path::Path;
@@ -43,14 +44,32 @@ impl Fetcher<'_> {
         if let Some(etag) = known.as_ref().and_then(|known| known.etag.clone()) {
             request = request.header("if-none-match", etag);
         }
-        let response = client.get(&request)?;
+        let partial = Partial::find(self.store, text);
+        let mut response = client.get(&match &partial {
+            Some(partial) => ranged(request.clone(), partial.length, &partial.state),
+            None => request.clone(),
+        })?;
+        if response.status == 416 {
+            response = client.get(&request)?;
+        }
         let etag = response.header("etag").map(str::to_owned);
         let max_age = response.header("cache-control").and_then(max_age);
         let (image, etag) = match known {
             Some(known) if response.status == 304 => (known.image, etag.or(known.etag)),
             _ => {
-                let archive = Archive { client, url: request.url, etag: etag.clone() };
-                (self.download(archive, text, response.good()?)?, etag)
+                let response = response.good()?;
+                let modified = response.header("last-modified");
+                let state = State::new(response.header("etag"), modified);
+                let partial = match partial.filter(|partial| partial.fits(&response)) {
+                    Some(partial) => partial,
+                    None if response.status == 206 => {
+                        return Err(HttpError::Range(response.url.to_string()).into());
+                    }
+                    None => Partial::begin(self.store, text, state)?,
+                };
+                let state = partial.state.clone();
+                let archive = Archive { client, url: request.url, state };
+                (self.download(archive, partial, text, response)?, etag)
             }
         };
         let remote = Remote { image, etag, max_age, stored: begun };
@@ -61,19 +80,36 @@ impl Fetcher<'_> {
     fn download(
         &self,
         archive: Archive,
+        mut partial: Partial<'_>,
         text: &str,
         response: Response,
     ) -> Result<ImageId, FetchError> {
-        let total = response.length();
+        let from = partial.length;
+        let total = response.length().map(|length| length.saturating_add(from));
         if total.is_some_and(|total| total > limits::ACI) {
+            partial.discard();
             return Err(HttpError::Large { what: "image", limit: limits::ACI }.into());
         }
         self.progress.begin("ACI", total);
-        let body = Resuming::new(archive, response, total);
-        let body = Told { body, progress: self.progress, bytes: 0, total };
-        let imported = self.store.import_aci(body, &AciOrigin { source: text.to_owned() });
+        let body = Resuming::new(archive, response, from, total);
+        let mut body = partial.read_on(body).map_err(ImportError::Read)?;
+        let told = Told { body: &mut body, progress: self.progress, bytes: 0, total };
+        let imported = self.store.import_aci(told, &AciOrigin { source: text.to_owned() });
         self.progress.end();
+        if imported.is_ok() || !body.broken || partial.state.validator().is_none() {
+            partial.discard();
+        }
         Ok(imported?)
+    }
+}
+
+/// Asks for what is still missing, or for all if it is not of the same state any more.
+fn ranged(request: Request, from: u64, state: &State) -> Request {
+    match state.validator() {
+        Some(validator) => {
+            request.header("range", format!("bytes={from}-")).header("if-range", validator)
+        }
+        None => request,
     }
 }
 
@@ -110,30 +146,22 @@ fn max_age(header: &str) -> Option<u64> {
     words.find_map(|word| word.strip_prefix("max-age=")?.trim_matches('"').parse().ok())
 }
 
-/// An archive on a server; nothing but its ETag tells one state of it from another.
+/// An archive on a server.
 struct Archive {
     client: Arc<Client>,
     url: Url,
-    etag: Option<String>,
-}
-
-impl Archive {
-    fn strong(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|etag| etag.starts_with('"'))
-    }
+    state: State,
 }
 
 impl Resource for Archive {
     fn get(&self, from: u64) -> Result<Response, SourceError> {
-        let mut request = Request::new(self.url.clone()).header("range", format!("bytes={from}-"));
-        if let Some(etag) = self.strong() {
-            request = request.header("if-range", etag);
-        }
+        let request = ranged(Request::new(self.url.clone()), from, &self.state);
         Ok(self.client.get(&request)?.good()?)
     }
 
     fn same(&self, response: &Response) -> bool {
-        self.strong().is_some_and(|etag| response.header("etag") == Some(etag))
+        let state = State::new(response.header("etag"), response.header("last-modified"));
+        self.state.validator().is_some() && state == self.state
     }
 }
 

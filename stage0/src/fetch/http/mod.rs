@@ -11,7 +11,7 @@ mod url;
 
 pub(crate) use body::read_small;
 pub use error::HttpError;
-pub(crate) use resume::{Resource, Resuming};
+pub(crate) use resume::{Resource, Resuming, content_range};
 pub use url::BadUrl;
 pub(crate) use url::{Url, escape};
 

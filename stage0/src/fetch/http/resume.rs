@@ -29,11 +29,11 @@ pub(crate) struct Resuming<R> {
 }
 
 impl<R: Resource> Resuming<R> {
-    /// Goes on with an answer that begins at the first byte.
-    pub(crate) fn new(resource: R, response: Response, size: Option<u64>) -> Self {
+    /// Goes on with an answer that begins at this byte of the resource, which has so many.
+    pub(crate) fn new(resource: R, response: Response, at: u64, size: Option<u64>) -> Self {
         let url = response.url.to_string();
         let body = Box::new(response.into_body());
-        Self { resource, body, url, size, at: 0, attempts: 0, mark: 0, failed: None }
+        Self { resource, body, url, size, at, attempts: 0, mark: at, failed: None }
     }
 
     /// Goes on after an interruption, unless that is hopeless.
@@ -51,7 +51,7 @@ impl<R: Resource> Resuming<R> {
             return Err(cause);
         }
         let skip = if response.status == 206 {
-            let range = response.header("content-range").and_then(content_range);
+            let range = content_range(&response);
             let fits = range.is_some_and(|(first, total)| {
                 first == self.at && self.size.zip(total).is_none_or(|(size, total)| size == total)
             });
@@ -105,8 +105,13 @@ impl<R: Resource> Read for Resuming<R> {
     }
 }
 
+/// The first byte of a part, and how long the whole is, if the answer says that well.
+pub(crate) fn content_range(response: &Response) -> Option<(u64, Option<u64>)> {
+    read_range(response.header("content-range")?)
+}
+
 /// `bytes FIRST-LAST/TOTAL`, where the total may be unknown.
-fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+fn read_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -132,7 +137,7 @@ mod tests {
             ("bytes 5-9", None),
             ("", None),
         ] {
-            assert_eq!(content_range(text), range, "{text}");
+            assert_eq!(read_range(text), range, "{text}");
         }
     }
 }

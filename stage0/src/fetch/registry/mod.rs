@@ -229,7 +229,7 @@ impl BlobSource for Blobs {
             let digest = blob.digest.clone();
             return Err(RegistryError::Length { digest, wanted: blob.size, found }.into());
         }
-        Ok(Box::new(Resuming::new(resource, response, Some(blob.size))))
+        Ok(Box::new(Resuming::new(resource, response, 0, Some(blob.size))))
     }
 }
 

@@ -70,11 +70,90 @@ fn transfers_are_resumed_only_within_one_state() {
     };
     let place = Place::new("fetch-url-resume");
     let server = Server::start(move |asked| cut(asked, "\"two\""));
-    refused(&place, &text(&server), "the server closed the connection");
+    let error = fetch(&place.store(), &text(&server)).unwrap_err();
+    assert_eq!(
+        innermost(&error),
+        format!("Get {:?}: the server closed the connection", text(&server))
+    );
     let server = Server::start(move |asked| cut(asked, "\"one\""));
     let id = fetch(&place.store(), &text(&server)).unwrap();
     assert_eq!(server.asked().last().unwrap().header("if-range"), Some("\"one\""));
     assert!(place.store().has(&id).unwrap());
+}
+
+#[test]
+fn the_next_fetch_goes_on_where_the_last_one_broke_off() {
+    for (ranges, validator) in [
+        (true, ("etag", "\"one\"")),
+        (true, ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")),
+        (false, ("etag", "\"one\"")),
+    ] {
+        let whole = image();
+        let half = whole.len() / 2;
+        let server = Server::start(move |asked| {
+            let answer = match (asked.before, asked.from()) {
+                (0, _) => {
+                    let first = whole.get(..half).unwrap().to_vec();
+                    Answer::of(Body::Cut(first, whole.len() as u64))
+                }
+                // The same process may not go on.
+                (1, _) => Answer::new(500, ""),
+                (_, Some(from)) if ranges => {
+                    let range = format!("bytes {from}-{}/{}", whole.len() - 1, whole.len());
+                    let rest = whole.get(from..).unwrap();
+                    Answer::new(206, rest).with("content-range", range)
+                }
+                _ => Answer::new(200, whole.clone()),
+            };
+            answer.with(validator.0, validator.1)
+        });
+        let place = Place::new("fetch-url-partial");
+        let store = place.store();
+        fetch(&store, &text(&server)).unwrap_err();
+        let id = fetch(&store, &text(&server)).unwrap();
+        let asked = server.asked();
+        let last = asked.last().unwrap();
+        assert_eq!((asked.len(), last.from()), (3, Some(half)));
+        assert_eq!(last.header("if-range"), Some(validator.1));
+        assert!(place.names("cas/tmp").is_empty());
+        let direct = crate::store::tests::samples::import(&store, &image());
+        assert_eq!(id, direct);
+    }
+}
+
+#[test]
+fn bytes_that_somebody_else_left_are_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let whole = image();
+    let half = whole.len() / 2;
+    let server = Server::start(move |asked| {
+        let length = whole.len() as u64;
+        match asked.before % 2 {
+            0 => Answer::of(Body::Cut(whole.get(..half).unwrap().to_vec(), length)),
+            _ => Answer::new(500, ""),
+        }
+        .with("etag", "\"one\"")
+    });
+    let place = Place::new("fetch-url-planted");
+    let store = place.store();
+    fetch(&store, &text(&server)).unwrap_err();
+    let names = place.names("cas/tmp");
+    let [name] = &names[..] else { panic!("{names:?}") };
+    let path = place.0.join("cas/tmp").join(name);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
+    fetch(&store, &text(&server)).unwrap_err();
+    assert!(server.asked().get(2).unwrap().from().is_none());
+    // Bytes of another URL, even of the same user, are none of this one.
+    let other = text(&server).replace("a.aci", "b.aci");
+    fetch(&store, &other).unwrap_err();
+    let [ours, theirs] = [text(&server), other].map(|url| {
+        let hash = crate::store::hex(&<sha2::Sha256 as sha2::Digest>::digest(url.as_bytes()));
+        place.0.join(format!("cas/tmp/partial-{hash}"))
+    });
+    std::fs::rename(theirs, ours).unwrap();
+    let before = server.asked().len();
+    fetch(&store, &text(&server)).unwrap_err();
+    assert!(server.asked().get(before).unwrap().from().is_none());
 }
 
 #[test]
@@ -108,12 +187,12 @@ fn bad_servers_cost_little() {
         ("file", "neither an http nor an https URL"),
         ("cloud", "link-local"),
         ("cut", "the server closed the connection"),
-        ("bare", "ends"),
+        ("bare", "the archive is cut off"),
         ("stall", "nothing came for"),
         ("drip", "sends less than 8192 bytes"),
         ("unchanged", "bad HTTP status code: 304"),
         ("busy", "bad HTTP status code: 429"),
-        ("other", "checksum"),
+        ("other", "the archive is cut off"),
     ] {
         refused(&place, &format!("http://{}/{name}.aci", server.host()), reason);
     }
