@@ -85,6 +85,9 @@ pub enum HttpError {
     /// A range of bytes was asked for, and another came.
     #[error("Get {0:?}: the server answers with another range of bytes than was asked for")]
     Range(String),
+    /// TLS cannot be set up.
+    #[error("cannot speak TLS: {0}")]
+    Tls(String),
     /// Another thread died.
     #[error("stopped")]
     Stopped,
@@ -105,7 +108,12 @@ impl HttpError {
     }
 
     fn tls(url: String, error: &rustls::Error) -> Self {
-        let reason = error.to_string();
+        let reason = match error {
+            _ if super::tls::is_authority(error) => {
+                "the certificate is an authority's, and not itself trusted".to_owned()
+            }
+            other => other.to_string(),
+        };
         if matches!(error, rustls::Error::InvalidCertificate(_)) {
             return Self::Certificate { url, reason };
         }

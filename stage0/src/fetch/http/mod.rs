@@ -7,6 +7,7 @@ mod body;
 mod error;
 mod proxy;
 mod resume;
+mod tls;
 mod url;
 
 pub(crate) use body::read_small;
@@ -23,8 +24,13 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tls::Tls;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector as _, SocksConnector, TcpConnector,
+};
 
 /// What tells agents apart: whether they speak TLS, in a hurry, and through which proxy.
 type Kind = (bool, bool, Option<String>);
@@ -195,7 +201,7 @@ impl Client {
             None => None,
         };
         let connect = if *hasty { limits::PROBE } else { limits::CONNECT };
-        let mut config = Agent::config_builder()
+        let config = Agent::config_builder()
             .proxy(proxy)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -208,28 +214,25 @@ impl Client {
             .timeout_recv_response(Some(if *hasty { limits::PROBE } else { limits::ANSWER }))
             .timeout_per_read(Some(limits::IDLE))
             .input_buffer_size(128 << 10);
-        if *https {
-            config = config.tls_config(self.tls());
+        if !https {
+            return Ok(config.build().new_agent());
         }
-        Ok(config.build().new_agent())
-    }
-
-    fn tls(&self) -> TlsConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
         if self.insecure.tls {
-            return tls
-                .disable_verification(true)
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let tls = TlsConfig::builder()
+                .unversioned_rustls_crypto_provider(provider)
                 .root_certs(RootCerts::new_with_certs(&[]))
+                .disable_verification(true)
                 .build();
+            return Ok(config.tls_config(tls).build().new_agent());
         }
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            log::debug!(target: "image", "cannot read certificates: {error}");
-        }
-        let certs: Vec<_> =
-            found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
-        tls.root_certs(RootCerts::new_with_certs(&certs)).build()
+        let tls = Tls::new().map_err(|error| HttpError::Tls(error.to_string()))?;
+        let connector =
+            ().chain(SocksConnector::default())
+                .chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(tls);
+        Ok(Agent::with_parts(config.build(), connector, DefaultResolver::default()))
     }
 }
 
