@@ -4,7 +4,7 @@ use std::path::Path;
 
 use stage0::fetch::{FetchError, Fetcher, PullPolicy};
 use stage0::image_ref::ImageRef;
-use stage0::render;
+use stage0::render::{self, RenderError};
 use stage0::store::Store;
 use sys::lock::Mode;
 
@@ -69,7 +69,12 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
 /// Makes the image's trees now, so that its first run need not.
 fn prepare(store: &Store, id: &appc::ImageId) -> Result<(), Failure> {
     let _lock = store.prepare_lock(Mode::Shared).map_err(Failure::alone)?;
-    render::ready(store, id).map(drop).map_err(Failure::alone)
+    render::ready(store, id).map(drop).map_err(|error| {
+        let dependency = matches!(error, RenderError::Plan { .. });
+        let failure = Failure::because("error rendering image", error);
+        // Only discovery could find them.
+        if dependency { failure.hint("fetch the images that it depends on first") } else { failure }
+    })
 }
 
 /// The pull policy that a command line asks for, in whichever spelling.
