@@ -16,9 +16,9 @@ pub(super) const PROBE: Duration = Duration::from_secs(5);
 /// For the head of an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// Without a single byte.
-pub(super) const IDLE: Duration = unless_tested(20_000, 500);
+pub(super) const IDLE: Duration = unless_tested(20_000, 1_000);
 /// For so long of waiting, [`LEAST`] bytes must have come.
-pub(super) const WINDOW: Duration = unless_tested(20_000, 500);
+pub(super) const WINDOW: Duration = unless_tested(20_000, 1_000);
 /// The least that must come in each [`WINDOW`] of waiting.
 pub(super) const LEAST: usize = 8 << 10;
 
