@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +27,6 @@ pub(crate) struct Pod {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: Option<i32>,
-    pub(crate) signal: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -177,7 +175,7 @@ pub(crate) fn finish(mut child: Child) -> Done {
     });
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     let status = child.wait().unwrap();
-    Done { code: status.code(), signal: status.signal(), out, err: reader.join().unwrap() }
+    Done { code: status.code(), out, err: reader.join().unwrap() }
 }
 
 /// Waits for something that becomes true by itself.
