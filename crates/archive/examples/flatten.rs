@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut digest = unpacked.digest;
         if !unpacked.needs.is_empty() {
             let facts = unpacked.needs.facts(again(&lowers)?)?;
-            digest = needs::settle(into.as_fd(), &facts, again(&lowers)?)?;
+            digest = needs::settle(into.as_fd(), &facts, again(&lowers)?, &unpacked.contents)?;
         }
         println!(
             "{index} {digest} {} bytes {} entries {:?}",

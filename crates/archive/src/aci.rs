@@ -180,7 +180,7 @@ pub fn render(
     }
     tree.finish()?;
     Ok(Rendered {
-        digest: TreeDigest(tree.catalogue.digest()),
+        digest: TreeDigest(tree.catalogue.digest().0),
         bytes: tree.bytes,
         notes: tree.notes,
     })

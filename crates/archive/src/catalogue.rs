@@ -67,6 +67,28 @@ impl Item {
     pub(crate) fn dir(meta: Meta) -> Self {
         Self { meta: Some(Box::new(meta)), ..Self::new(ItemKind::Dir, 0, [0; 32]) }
     }
+
+    /// The hash of all but the name.
+    pub(crate) fn record(&self) -> [u8; 32] {
+        match &self.meta {
+            Some(meta) => record(b'd', meta, &[u8::from(self.opaque)]),
+            None => self.record,
+        }
+    }
+}
+
+/// The hash of all that is in a tree, without its root: enough to tell the tree's digest when the root changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contents([u8; 32]);
+
+impl Contents {
+    /// The digest of the tree whose root has this record.
+    pub(crate) fn below(&self, root: [u8; 32]) -> [u8; 32] {
+        let mut hash = Hasher::new();
+        hash.update(&root);
+        hash.update(&self.0);
+        hash.finalize().into()
+    }
 }
 
 /// All paths of a tree, relative to its root, which is the empty path.
@@ -101,21 +123,27 @@ impl Catalogue {
         self.0.iter().map(|(path, item)| (path.as_slice(), item))
     }
 
-    /// The hash of the whole tree.
-    pub(crate) fn digest(&self) -> [u8; 32] {
+    /// The hash of the whole tree: of its root, and of all that is in it.
+    pub(crate) fn digest(&self) -> ([u8; 32], Contents) {
+        let contents = Contents(self.contents());
+        let root = self.get(b"").map_or([0; 32], Item::record);
+        (contents.below(root), contents)
+    }
+
+    fn contents(&self) -> [u8; 32] {
         let mut hash = Hasher::new();
         let mut groups: HashMap<u64, u64> = HashMap::new();
         for (index, (path, item)) in (1_u64..).zip(&self.0) {
+            if path.is_empty() {
+                continue;
+            }
             hash.update(&(path.len() as u64).to_le_bytes());
             hash.update(path);
             let group =
                 if item.linked { *groups.entry(item.inode).or_insert(index) } else { index };
             // A name whose other names are gone is like any other.
             hash.update(&(index.saturating_sub(group)).to_le_bytes());
-            match &item.meta {
-                Some(meta) => hash.update(&record(b'd', meta, &[u8::from(item.opaque)])),
-                None => hash.update(&item.record),
-            };
+            hash.update(&item.record());
         }
         hash.finalize().into()
     }

@@ -3,7 +3,7 @@
 //! A layer is unpacked without knowing what lies below it, so that all layers of an image can be unpacked at once.
 //! What depends on the layers below is noted in [`Needs`] and settled later.
 
-use crate::catalogue::ItemKind;
+use crate::catalogue::{Contents, ItemKind};
 use crate::error::UnpackError;
 use crate::extract::{Extractor, Links, components, join, split};
 use crate::limits::Limits;
@@ -25,6 +25,8 @@ pub struct Unpacked {
     pub needs: Needs,
     /// The digest of the tree as it stands; settling changes it.
     pub digest: TreeDigest,
+    /// What its digest is made of beside the root, for settling.
+    pub contents: Contents,
     /// Remarks about what was left out.
     pub notes: Vec<String>,
 }
@@ -49,13 +51,14 @@ pub fn unpack(
     }
     reader.finish()?;
     layer.tree.finish()?;
-    let digest = TreeDigest(layer.tree.catalogue.digest());
+    let (digest, contents) = layer.tree.catalogue.digest();
     let needs = Needs::of(&layer.tree.catalogue, &layer.links);
     Ok(Unpacked {
         bytes: layer.tree.bytes,
         entries: layer.tree.entries,
         needs,
-        digest,
+        digest: TreeDigest(digest),
+        contents,
         notes: layer.tree.notes,
     })
 }

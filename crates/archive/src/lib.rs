@@ -36,6 +36,7 @@ mod tar;
 pub mod tree;
 pub mod write;
 
+pub use catalogue::Contents;
 pub use error::UnpackError;
 pub use limits::Limits;
 pub use tree::TreeDigest;

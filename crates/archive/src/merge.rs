@@ -64,6 +64,37 @@ fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
+/// What a folder, open in each layer that adds to it, has under a name.
+fn named(
+    members: &[(usize, OwnedFd)],
+    name: &[u8],
+    path: &[u8],
+) -> Result<Option<Found>, PathError> {
+    let mut found: Option<Found> = None;
+    for (index, parent) in members {
+        let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => continue,
+            Err(other) => return Err(PathError::new("stat", shown(path), other)),
+        };
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        match &mut found {
+            None if is_whiteout(&stat) => return Ok(None),
+            None => found = Some(Found { layer: *index, stat, members: vec![*index] }),
+            Some(_) if !is_dir => break,
+            Some(found) => found.members.push(*index),
+        }
+        if !is_dir {
+            break;
+        }
+        let fd = openat(parent, name, DIR, Mode::empty()).at("open", shown(path))?;
+        if xattrs(&fd).at("getxattr", shown(path))?.1 {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 impl Merged {
     /// Stacks open layers, the lowest first.
     pub fn new(layers: Vec<OwnedFd>) -> Self {
@@ -96,33 +127,13 @@ impl Merged {
         members: &[usize],
         name: &[u8],
     ) -> Result<Option<Found>, PathError> {
-        let path = join(dir, name);
-        let mut found: Option<Found> = None;
+        let mut open = Vec::with_capacity(members.len());
         for index in members {
             let Some(layer) = self.layer(*index) else { continue };
             let parent = open_below(layer, dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
-            let parent = parent.at("open", shown(dir))?;
-            let stat = match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
-                Err(other) => return Err(PathError::new("stat", shown(&path), other)),
-            };
-            let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            match &mut found {
-                None if is_whiteout(&stat) => return Ok(None),
-                None => found = Some(Found { layer: *index, stat, members: vec![*index] }),
-                Some(_) if !is_dir => break,
-                Some(found) => found.members.push(*index),
-            }
-            if !is_dir {
-                break;
-            }
-            let fd = openat(&parent, name, DIR, Mode::empty()).at("open", shown(&path))?;
-            if xattrs(&fd).at("getxattr", shown(&path))?.1 {
-                break;
-            }
+            open.push((*index, parent.at("open", shown(dir))?));
         }
-        Ok(found)
+        named(&open, name, &join(dir, name))
     }
 
     /// Looks a path up, its folders through links inside the root, its last component as it is.
@@ -218,8 +229,9 @@ impl Merged {
         let mut todo: Vec<(Vec<u8>, Vec<usize>)> = vec![(Vec::new(), root.members)];
         while let Some((path, members)) = todo.pop() {
             let mut names = BTreeSet::new();
-            for index in &members {
-                let Some(layer) = self.layer(*index) else { continue };
+            let mut open: Vec<(usize, OwnedFd)> = Vec::new();
+            for index in members {
+                let Some(layer) = self.layer(index) else { continue };
                 let fd = open_below(layer, &path, DIR).at("open", shown(&path))?;
                 for entry in Dir::read_from(&fd).at("readdir", shown(&path))? {
                     let entry = entry.at("readdir", shown(&path))?;
@@ -228,15 +240,14 @@ impl Merged {
                         names.insert(name.to_owned());
                     }
                 }
+                open.push((index, fd));
             }
             let mut below = Vec::new();
             for name in names {
-                let Some(found) = self.child(&path, &members, &name)? else { continue };
-                let Some(layer) = self.layer(found.layer) else { continue };
-                let dir =
-                    open_below(layer, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
-                let dir = dir.at("open", shown(&path))?;
                 let child = join(&path, &name);
+                let Some(found) = named(&open, &name, &child)? else { continue };
+                let holder = open.iter().find(|(index, _)| *index == found.layer);
+                let Some((_, dir)) = holder else { continue };
                 let (layer, stat) = (found.layer, &found.stat);
                 visit(&Node { path: &child, dir: dir.as_fd(), name: &name, layer, stat })?;
                 if found.kind() == FileType::Directory {

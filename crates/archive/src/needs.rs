@@ -8,7 +8,7 @@
 //!
 //! [`Facts`] are what a given base answers; layers with equal facts are equal.
 
-use crate::catalogue::{Catalogue, Meta};
+use crate::catalogue::{Catalogue, Contents, Meta};
 use crate::error::UnpackError;
 use crate::extract::{join, split};
 use crate::merge::{Found, Merged, Node, copy, link, open_below, set_dir, set_time};
@@ -98,6 +98,11 @@ impl Facts {
     }
 }
 
+/// What a folder has that no layer lists.
+fn unlisted() -> Meta {
+    Meta { mode: 0o755, ..Meta::default() }
+}
+
 fn parts(path: &[u8]) -> Vec<&[u8]> {
     path.split(|b| *b == b'/').filter(|p| !p.is_empty()).collect()
 }
@@ -143,8 +148,7 @@ impl Needs {
             let path = folder.path.bytes();
             let below = Self::folder(&base, &path, folder.through_link, &folders)?;
             if let Below::Folder(real, meta) = &below {
-                let usual = Meta { mode: 0o755, ..Meta::default() };
-                if *real != path || *meta != usual {
+                if *real != path || *meta != unlisted() {
                     plain = false;
                     hash.update(format!(
                         "{}\0{}\0{meta:?}\0",
@@ -257,7 +261,8 @@ impl Needs {
         let layer = base.layer(shared.found.layer).ok_or_else(missing)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = open_below(layer, &shared.real, flags).at("open", &path)?;
-        Ok(content(fd).at("read", &path)?)
+        let size = shared.found.stat.st_size.unsigned_abs();
+        Ok(content(fd, size).at("read", &path)?)
     }
 }
 
@@ -302,7 +307,8 @@ fn names_of(base: &Merged, wanted: &Found) -> Result<Vec<Vec<u8>>, UnpackError> 
 }
 
 /// Puts the facts into an unpacked layer: attributes of unlisted folders, folders moved to where links lead, files
-/// below that got another name. Gives the digest of the result.
+/// below that got another name. Gives the digest of the result: the tree is read for it, unless at most its root differs
+/// from what was unpacked, of which `contents` came.
 ///
 /// # Errors
 /// What is asked for contradicts the layer itself, or cannot be made.
@@ -310,11 +316,15 @@ pub fn settle(
     layer: BorrowedFd<'_>,
     facts: &Facts,
     lowers: Vec<OwnedFd>,
+    contents: &Contents,
 ) -> Result<TreeDigest, UnpackError> {
     let mut work = Settling { layer, base: Merged::new(lowers), times: BTreeMap::new() };
     rustix::process::umask(Mode::empty());
     for (path, below) in &facts.folders {
         if let Below::Folder(real, meta) = below {
+            if real == path && *meta == unlisted() {
+                continue;
+            }
             if real == path {
                 set_dir(layer, path, meta)?;
                 work.times.insert(path.clone(), meta.mtime);
@@ -326,6 +336,7 @@ pub fn settle(
     for shared in &facts.files {
         work.share(shared)?;
     }
+    let whole = work.times.keys().any(|path| !path.is_empty());
     for (path, time) in work.times.iter().rev() {
         match set_time(layer, path, *time) {
             // A folder that moved away.
@@ -333,7 +344,13 @@ pub fn settle(
             other => other?,
         }
     }
-    Ok(tree::digest(layer)?)
+    if whole {
+        return Ok(tree::digest(layer)?);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(layer, ".", flags, Mode::empty()).at("open", "/")?;
+    let stat = rustix::fs::fstat(&root).at("stat", "/")?;
+    Ok(TreeDigest(contents.below(tree::dir_item(&root, &stat, b"")?.record())))
 }
 
 struct Settling<'a> {
@@ -382,7 +399,7 @@ impl Settling<'_> {
             Some(found) if found.kind() == FileType::Directory => {
                 dir_meta(&self.base, path, &found)?
             }
-            _ => Meta { mode: 0o755, ..Meta::default() },
+            _ => unlisted(),
         };
         set_dir(self.layer, path, &meta)?;
         self.times.insert(path.to_owned(), meta.mtime);

@@ -70,7 +70,7 @@ pub fn digest(root: BorrowedFd<'_>) -> Result<TreeDigest, PathError> {
             catalogue.insert(child, item);
         }
     }
-    Ok(TreeDigest(catalogue.digest()))
+    Ok(TreeDigest(catalogue.digest().0))
 }
 
 pub(crate) fn shown(path: &[u8]) -> PathBuf {
@@ -92,7 +92,7 @@ fn item(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Item, PathError
             let fd = openat(dir, name, flags, Mode::empty()).at("open", shown(path))?;
             let (xattrs, _) = xattrs(&fd).at("getxattr", shown(path))?;
             let size = stat.st_size.unsigned_abs();
-            let content = content(fd).at("read", shown(path))?;
+            let content = content(fd, size).at("read", shown(path))?;
             let rest = [&size.to_le_bytes()[..], &content].concat();
             Item::new(ItemKind::File, stat.st_ino, record(b'f', &Meta { xattrs, ..meta }, &rest))
         }
@@ -118,7 +118,7 @@ fn item(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Item, PathError
     Ok(found)
 }
 
-fn dir_item(fd: &OwnedFd, stat: &Stat, path: &[u8]) -> Result<Item, PathError> {
+pub(crate) fn dir_item(fd: &OwnedFd, stat: &Stat, path: &[u8]) -> Result<Item, PathError> {
     let (xattrs, opaque) = xattrs(fd).at("getxattr", shown(path))?;
     let mut item = Item::dir(Meta { xattrs, ..meta(stat) });
     item.opaque = opaque;
@@ -179,12 +179,13 @@ pub(crate) fn xattrs(fd: &OwnedFd) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, bool), Er
     Ok((found, opaque))
 }
 
-/// The hash of a file's bytes.
-pub(crate) fn content(fd: OwnedFd) -> std::io::Result<[u8; 32]> {
+/// The hash of a file's bytes, of which there are about as many.
+pub(crate) fn content(fd: OwnedFd, size: u64) -> std::io::Result<[u8; 32]> {
     use std::io::Read;
     let mut file = std::fs::File::from(fd);
     let mut hash = blake3::Hasher::new();
-    let mut buffer = vec![0_u8; 128 << 10];
+    let piece = usize::try_from(size.saturating_add(1)).unwrap_or(usize::MAX);
+    let mut buffer = vec![0_u8; piece.clamp(1 << 9, 128 << 10)];
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {

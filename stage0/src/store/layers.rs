@@ -7,8 +7,8 @@
 use super::files::{Staged, open_folder};
 use super::record::to_bytes;
 use super::{Part, Store, StoreError};
-use archive::TreeDigest;
 use archive::needs::Needs;
+use archive::{Contents, TreeDigest};
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -32,6 +32,7 @@ pub(crate) struct NewLayer {
     pub(crate) name: String,
     pub(crate) needs: Needs,
     pub(crate) digest: TreeDigest,
+    pub(crate) contents: Contents,
     pub(crate) size: u64,
 }
 

@@ -225,7 +225,8 @@ impl<'w> Stack<'w> {
         let root = self.store.open_root(&format!("{}/{}", staged.path(), new.name))?;
         let failed = |source| ImportError::Unpack { digest: layer.wanted.diff_id.clone(), source };
         new.digest =
-            archive::needs::settle(root.as_fd(), facts, self.lowers(place)?).map_err(failed)?;
+            archive::needs::settle(root.as_fd(), facts, self.lowers(place)?, &new.contents)
+                .map_err(failed)?;
         Ok(State::Planned(new, key))
     }
 

@@ -37,7 +37,13 @@ impl Store {
             log::debug!(target: "image", "layer {diff_id}: {note}");
         }
         transfer.progress.layer_done(blob);
-        Ok(NewLayer { name, needs: unpacked.needs, digest: unpacked.digest, size: unpacked.bytes })
+        Ok(NewLayer {
+            name,
+            needs: unpacked.needs,
+            digest: unpacked.digest,
+            contents: unpacked.contents,
+            size: unpacked.bytes,
+        })
     }
 }
 

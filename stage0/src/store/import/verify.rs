@@ -1,51 +1,50 @@
 //! Bytes from strangers: no more of them than promised, and with the digest that was promised.
 
 use crate::store::{ImportError, hex};
+use archive::stream::{Sha256Reader, Sha512Reader};
 use oci::Digest;
-use sha2::{Digest as _, Sha256, Sha512};
 use std::io::{self, Read};
 
 /// The hash that a digest asks for.
-enum Hash {
-    Sha256(Sha256),
-    Sha512(Sha512),
+enum Hashed<R> {
+    Sha256(Sha256Reader<R>),
+    Sha512(Sha512Reader<R>),
 }
 
 /// Hashes what is read through it, to be compared with a digest.
 pub(super) struct Verified<R> {
-    from: R,
+    from: Hashed<R>,
     wanted: Digest,
-    hash: Hash,
-    bytes: u64,
 }
 
 impl<R: Read> Verified<R> {
     /// An algorithm that is not known cannot be verified, and nothing is read.
     pub(super) fn new(what: &'static str, wanted: &Digest, from: R) -> Result<Self, ImportError> {
-        let hash = match wanted.algorithm() {
-            "sha256" => Hash::Sha256(Sha256::new()),
-            "sha512" => Hash::Sha512(Sha512::new()),
+        let from = match wanted.algorithm() {
+            "sha256" => Hashed::Sha256(Sha256Reader::new(from)),
+            "sha512" => Hashed::Sha512(Sha512Reader::new(from)),
             other => {
                 return Err(ImportError::Shape(format!(
                     "{what} {wanted} cannot be verified: algorithm {other} is not known"
                 )));
             }
         };
-        Ok(Self { from, wanted: wanted.clone(), hash, bytes: 0 })
+        Ok(Self { from, wanted: wanted.clone() })
     }
 
     /// Compares what came with what was promised.
     pub(super) fn finish(self, what: &'static str, size: Option<u64>) -> Result<(), ImportError> {
-        let Self { wanted, hash, bytes, .. } = self;
+        let Self { wanted, from } = self;
+        let (hash, bytes) = match from {
+            Hashed::Sha256(reader) => reader.finish(),
+            Hashed::Sha512(reader) => reader.finish(),
+        };
         if let Some(size) = size
             && size != bytes
         {
             return Err(ImportError::Size { what, digest: wanted, wanted: size, found: bytes });
         }
-        let digits = match hash {
-            Hash::Sha256(hash) => hex(&hash.finalize()),
-            Hash::Sha512(hash) => hex(&hash.finalize()),
-        };
+        let digits = hex(&hash);
         if digits == wanted.hex() {
             Ok(())
         } else {
@@ -57,13 +56,9 @@ impl<R: Read> Verified<R> {
 
 impl<R: Read> Read for Verified<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.from.read(buffer)?;
-        let bytes = buffer.get(..length).unwrap_or_default();
-        match &mut self.hash {
-            Hash::Sha256(hash) => hash.update(bytes),
-            Hash::Sha512(hash) => hash.update(bytes),
+        match &mut self.from {
+            Hashed::Sha256(reader) => reader.read(buffer),
+            Hashed::Sha512(reader) => reader.read(buffer),
         }
-        self.bytes = self.bytes.saturating_add(u64::try_from(length).unwrap_or_default());
-        Ok(length)
     }
 }
