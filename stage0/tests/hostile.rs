@@ -2,6 +2,8 @@
 //! namespaces (`tests/corpus/try-hostile.sh`), where it has to come out as its table says, within 20 seconds of work, 1 GiB of
 //! disk and 160 MiB of memory, without a trace outside the store.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may, in its helping functions too")]
+
 use archive::merge::Merged;
 use rustix::fs::{Mode, OFlags};
 use stage0::fetch::{Fetcher, PullPolicy, Quiet};

@@ -7,6 +7,8 @@
 //! - attributes that steer the kernel are kept (`trusted.*` but the overlay's own, `security.ima`, `user.overlay.*`), which
 //!   are all left out here; a malformed `system.posix_acl_access` fails the image, and is left out here.
 
+#![expect(clippy::unwrap_used, reason = "a test may, in its helping functions too")]
+
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use oci::Digest;
@@ -151,13 +153,13 @@ fn listing(root: &Path, timeless: &[&str]) -> BTreeMap<String, String> {
             names.sort();
             todo.extend(names.into_iter().rev());
         } else if stat.is_symlink() {
-            content = format!("-> {:?}", std::fs::read_link(&real).unwrap());
+            content = format!("-> {}", std::fs::read_link(&real).unwrap().display());
         } else if stat.is_file() {
             content = format!("{}", Digest::of(&std::fs::read(&real).unwrap()));
         }
         if !stat.is_dir() && stat.nlink() > 1 {
             let shared = first.entry(stat.ino()).or_insert_with(|| name.clone());
-            content.push_str(&format!(" as {shared} x{}", stat.nlink()));
+            content = format!("{content} as {shared} x{}", stat.nlink());
         }
         let time = format!("{}.{:09}", stat.mtime(), stat.mtime_nsec());
         let time = if timeless.contains(&name.as_str()) { "-" } else { &time };

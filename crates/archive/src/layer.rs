@@ -74,13 +74,16 @@ impl Layer<'_> {
     fn take<R: Read>(&mut self, entry: &Entry, data: &mut TarReader<R>) -> Result<(), UnpackError> {
         self.tree.count()?;
         let parts = components(&entry.path, self.limits)?;
-        let Some(name) = parts.last() else { return self.tree.make_root(entry) };
-        if let Some(hidden) = name.strip_prefix(b".wh.") {
-            return self.take_whiteout(entry, &parts, hidden);
-        }
-        if parts.iter().any(|part| part.starts_with(b".wh..wh.")) {
+        let Some((name, parents)) = parts.split_last() else { return self.tree.make_root(entry) };
+        if parents.iter().any(|part| part.starts_with(b".wh..wh.")) {
             // What AUFS kept for itself.
             return Ok(());
+        }
+        if parents.iter().any(|part| part.starts_with(b".wh.")) {
+            return Err(UnpackError::entry(&entry.path, "its parent is a whiteout"));
+        }
+        if let Some(hidden) = name.strip_prefix(b".wh.") {
+            return self.take_whiteout(entry, &parts, hidden);
         }
         if entry.kind == Kind::Other {
             self.tree.note(&entry.path, "is of a kind that is left out");

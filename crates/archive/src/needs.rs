@@ -147,15 +147,15 @@ impl Needs {
         for folder in &self.folders {
             let path = folder.path.bytes();
             let below = Self::folder(&base, &path, folder.through_link, &folders)?;
-            if let Below::Folder(real, meta) = &below {
-                if *real != path || *meta != unlisted() {
-                    plain = false;
-                    hash.update(format!(
-                        "{}\0{}\0{meta:?}\0",
-                        path.escape_ascii(),
-                        real.escape_ascii()
-                    ));
-                }
+            if let Below::Folder(real, meta) = &below
+                && (*real != path || *meta != unlisted())
+            {
+                plain = false;
+                hash.update(format!(
+                    "{}\0{}\0{meta:?}\0",
+                    path.escape_ascii(),
+                    real.escape_ascii()
+                ));
             }
             folders.push((path, below));
         }
