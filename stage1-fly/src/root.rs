@@ -53,7 +53,9 @@ pub fn assemble(app: &FlyApp, dir: &PodDir, args: &RunArgs) -> Result<OwnedFd, F
     namespace::unshare(Kinds::MOUNT).doing("cannot make a mount namespace")?;
     // The host's later unmounts are seen, so that nothing here keeps its file systems busy.
     mount::isolate_all(Propagation::Slave).doing("cannot leave the host's mounts")?;
-    let root = app.files.mount(dir.as_fd()).at("mount", "/")?;
+    // Opened anew: only mounts of this namespace can be copied, and the pod's descriptor leads to the host's.
+    let here = PodDir::current()?;
+    let root = app.files.mount(here.as_fd()).at("mount", "/")?;
     mount::attach_at(root.as_fd(), c".").at("mount", "/")?;
     for (path, tree) in &host {
         put(root.as_fd(), path, tree.as_fd())?;

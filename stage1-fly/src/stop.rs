@@ -19,8 +19,9 @@ pub fn stop() -> Result<u8, FlyError> {
         return Err(FlyError::Gone);
     }
     let signal = if args.force { number::KILL } else { number::TERMINATE };
-    let main = signal_main(&dir, signal)?;
-    let group = if args.force || !main { signal_group(&dir, signal)? } else { false };
+    // What the app started ends with it, as far as it stays in the app's group.
+    let group = signal_group(&dir, signal)?;
+    let main = if args.force || !group { signal_main(&dir, signal)? } else { false };
     let mut rest = false;
     if args.force {
         for folder in recorded(&dir)? {

@@ -18,16 +18,16 @@ pub(crate) const COMMAND: Command = Command {
     usage: "[--app=APPNAME] UUID [CMD [ARGS ...]]",
     description: "The command gets the environment, the capabilities and the limits of the app.",
     grammar: Grammar::Program,
-    flags: &[Flag::text("app", "", "name of the app to enter within the specified pod")],
+    flags: &[
+        Flag::text("app", "", "name of the app to enter within the specified pod"),
+        pods::UUID_FILE,
+    ],
 };
 
 /// Becomes a command inside an app.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     cx.require_root()?;
-    let [text, command @ ..] = args.words() else {
-        return Err(Failure::usage("the UUID of a pod is needed"));
-    };
-    let sighting = pods::find(cx, text)?;
+    let (sighting, command) = pods::first(cx, args)?;
     let idle = || Failure::new(format!("pod \"{}\" isn't currently running", sighting.uuid));
     if sighting.state != State::Running {
         return Err(idle());

@@ -25,17 +25,19 @@ pub(crate) const COMMAND: Command = Command {
     flags: &[
         Flag::text("app", "", "name of the app to export within the specified pod"),
         Flag::bool("overwrite", "overwrite output ACI"),
+        pods::UUID_FILE,
     ],
 };
 
 /// Writes an app into a file.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
-    let [text, output] = args.exactly()?;
-    let output = Path::new(output);
+    let (output, sighting) = match pods::first(cx, args)? {
+        (sighting, [output]) => (Path::new(output), sighting),
+        _ => return Err(Failure::usage("a pod and an output file are needed")),
+    };
     if output.extension().is_none_or(|extension| extension != "aci") {
         return Err(Failure::new(format!("extension must be .aci (given {})", output.display())));
     }
-    let sighting = pods::find(cx, text)?;
     if !matches!(sighting.state, State::Exited | State::ExitedGarbage) {
         return Err(Failure::new("pod is not exited. Only exited pods can be exported"));
     }

@@ -100,3 +100,17 @@ pub(crate) fn app_name(
         }
     }
 }
+
+/// The pod that is meant, and the words after it: with `--uuid-file` all words come after it.
+pub(crate) fn first<'a>(
+    cx: &Context,
+    args: &'a Parsed,
+) -> Result<(Sighting, &'a [String]), Failure> {
+    if let Some(path) = args.value("uuid-file") {
+        return Ok((find(cx, &from_file(path)?)?, args.words()));
+    }
+    match args.words() {
+        [text, rest @ ..] => Ok((find(cx, text)?, rest)),
+        [] => Err(Failure::usage("a pod UUID or --uuid-file is needed")),
+    }
+}

@@ -18,7 +18,9 @@ pub(crate) const PREPARE: &[Flag] =
 
 /// The flags of `run-prepared`.
 pub(crate) const RUN_PREPARED: &[Flag] =
-    &join::<{ PREPARED.len() + DECIDED.len() }>(&[PREPARED, DECIDED]);
+    &join::<{ PREPARED.len() + DECIDED.len() + NAMED.len() }>(&[PREPARED, DECIDED, NAMED]);
+
+const NAMED: &[Flag] = &[super::pods::UUID_FILE];
 
 /// The flags that select a stage1; one of them at most.
 pub(crate) const STAGE1: &[&str] =

@@ -1,10 +1,10 @@
 //! `rkt run-prepared`.
 
 use stage0::launch::{check_network, check_overlay, interface_of};
-use stage0::pod::{Pod, PodsDir, State};
+use stage0::pod::{Pod, State};
 
 use super::run::launch;
-use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, run_flags, run_request};
+use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, pods, run_flags, run_request};
 
 /// How it is called.
 pub(crate) const COMMAND: Command = Command {
@@ -18,12 +18,10 @@ pub(crate) const COMMAND: Command = Command {
 
 /// Becomes the pod.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
-    let [text] = args.exactly()?;
     cx.require_root()?;
     let request = run_request::read(cx, args)?;
-    let pods = PodsDir::open(cx.data_dir()?);
-    let sighting =
-        pods.find(text).map_err(|error| Failure::because("problem retrieving pod", error))?;
+    let pods = pods::pods(cx)?;
+    let sighting = pods::one(cx, args, &COMMAND)?;
     let uuid = sighting.uuid;
     let unprepared = || Failure::new(format!("pod \"{uuid}\" is not prepared"));
     // Who prepares it may be about to let go of it: the claim waits for that.

@@ -71,7 +71,7 @@ pub enum PrepareError {
         known: String,
     },
     /// A mount of no volume.
-    #[error("dangling mount point {path:?}: volume {volume:?} not found")]
+    #[error("dangling mount point {path:?}: volume \"{volume}\" not found")]
     Dangling {
         /// Where it would be.
         path: String,

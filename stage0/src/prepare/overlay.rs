@@ -13,6 +13,13 @@ pub(crate) fn missing(pod: BorrowedFd<'_>) -> Option<String> {
         let reason = std::io::Error::from(error);
         return Some(format!("overlay is not supported by the kernel ({reason})"));
     }
+    // Asking for it has loaded it, where it is a module.
+    let listed = std::fs::read_to_string("/proc/filesystems").is_ok_and(|text| {
+        text.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay")
+    });
+    if !listed {
+        return Some("overlay is not among the kernel's filesystems".to_owned());
+    }
     if let Ok(found) = fstatfs(pod) {
         let kind = u64::try_from(found.f_type).unwrap_or_default();
         if let Some((_, name)) = UNFIT.iter().find(|(magic, _)| *magic == kind) {

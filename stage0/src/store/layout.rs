@@ -5,7 +5,6 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use sys::path::{At, PathError};
 
 /// The number in `cas/format`.
@@ -106,9 +105,8 @@ fn group() -> Option<Gid> {
         let mut words = line.split(':');
         (words.next() == Some("rkt")).then(|| words.nth(1)?.parse().ok()).flatten()
     });
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if found.is_none() && !TOLD.swap(true, Ordering::Relaxed) {
-        log::warn!("group \"rkt\" not found, will use default gid when rendering images");
+    if found.is_none() {
+        log::info!("group \"rkt\" not found, will use default gid when rendering images");
     }
     found.map(Gid::from_raw)
 }

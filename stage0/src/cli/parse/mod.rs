@@ -230,7 +230,8 @@ impl Stream {
             }
             Grammar::Program => {
                 self.parsed.words.push(text.to_owned());
-                if self.parsed.words.len() > 1 {
+                // The pod is the first word, unless a file names it.
+                if self.parsed.words.len() > 1 || self.parsed.given("uuid-file").is_some() {
                     return Next::Verbatim;
                 }
             }
