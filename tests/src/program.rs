@@ -56,6 +56,20 @@ impl Output {
         self.stdout.lines().collect()
     }
 
+    /// The lines of standard output, sorted, without what a pod of several apps puts before each: `APP[N]: `.
+    pub fn lines_of_apps(&self) -> Vec<&str> {
+        let bare = |line| -> &str {
+            let Some((before, after)): Option<(&str, &str)> = str::split_once(line, "]: ") else {
+                return line;
+            };
+            let place = before.split_once('[').map(|(_, place)| place);
+            if place.is_some_and(|place| place.parse::<u32>().is_ok()) { after } else { line }
+        };
+        let mut lines: Vec<&str> = self.stdout.lines().map(bare).collect();
+        lines.sort_unstable();
+        lines
+    }
+
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
@@ -189,7 +203,10 @@ impl Running {
             let text = stream.wait(end, |_, ended| ended);
             text.unwrap_or_else(|| panic!("{}: something holds its output open", self.line))
         };
-        let (stdout, stderr) = (whole(&self.stdout), whole(&self.stderr));
+        let (stdout, mut stderr) = (whole(&self.stdout), whole(&self.stderr));
+        // That is said of the host, not of what a test is about.
+        let of_host = |line: &&str| !line.contains("group \"rkt\" not found");
+        stderr = stderr.split_inclusive('\n').filter(of_host).collect();
         Output { code: status.code(), signal: status.signal(), stdout, stderr }
     }
 

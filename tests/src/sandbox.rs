@@ -174,7 +174,10 @@ impl Rkt {
         let running = self.start(&Self::run_words(flavour, &all));
         running.says("up");
         self.note();
-        (running, fs::read_to_string(file).unwrap())
+        let uuid = fs::read_to_string(file).unwrap();
+        // An app may be up before this is written, and until then there is nothing to enter or to show.
+        wait::file(&self.pod_folder(&uuid).join("pid"));
+        (running, uuid)
     }
 
     /// A pod of the shell image that says `up` and stays until it is told to go.

@@ -162,17 +162,22 @@ fn a_read_only_root_has_writable_volumes() {
 fn bare_names_are_searched_inside_the_image() {
     each(&[], |flavour| {
         let rkt = Rkt::new();
+        let outside = rkt.file("outside", "#!/bin/sh\necho from the host\n");
+        testkit::program::tool(&["chmod", "755", &outside]);
         let image = Image::busybox("bare")
             .folder("tools", 0o755)
-            // What it leads to exists on the host, and in the image under another name.
-            .link("tools/find-me", "/bin/echo")
-            .link("tools/outside", "../../../../../../usr/bin/env")
-            .exec(&["find-me", "found"])
+            .folder("real", 0o755)
+            .program("real/found", b"#!/bin/sh\necho found $1\n")
+            .link("tools/find-me", "/real/found")
+            // On the host this is a program, in the image it is nothing.
+            .link("tools/outside", &format!("../../../../../..{outside}"))
+            .exec(&["find-me", "it"])
             .app("environment", json!([{ "name": "PATH", "value": "/tools:/bin" }]));
         let path = rkt.image(&image);
-        assert_eq!(rkt.pod(flavour, &[&path]).ok().stdout, "found\n");
+        assert_eq!(rkt.pod(flavour, &[&path]).ok().stdout, "found it\n");
         let output = rkt.pod(flavour, &[&path, "--exec=outside"]);
         assert_ne!(output.code, Some(0), "{output:#?}");
+        assert!(!output.stdout.contains("from the host"), "{output:#?}");
     });
 }
 

@@ -27,7 +27,7 @@ fn images_of_one_pod_share_network_and_processes() {
             &image,
             "--name=two",
             "--",
-            "until ps | grep -q 'sleep [7]654'; do usleep 1000; done; ip addr >/v/two; killall sleep; exit 9",
+            "until ps | grep -q 'sleep [7]654'; do usleep 1000; done; ip addr >/v/two; killall sleep",
         ];
         rkt.pod(flavour, &words).code(15);
         let read =
@@ -57,8 +57,7 @@ fn arguments_go_to_the_image_before_them() {
         "--",
     ];
     let output = rkt.pod(&NSPAWN, &words).ok();
-    let mut lines = output.lines();
-    lines.sort_unstable();
+    let lines = output.lines_of_apps();
     assert_eq!(lines, ["<-->", "<--b>", "<--net=host>", "<-c>", "<a>", "<c>"]);
 }
 
@@ -90,8 +89,7 @@ fn flags_of_an_app_bind_to_the_image_before_them() {
         "echo two $(id -u)",
     ];
     let output = rkt.pod(&NSPAWN, &words).ok();
-    let mut lines = output.lines();
-    lines.sort_unstable();
+    let lines = output.lines_of_apps();
     assert_eq!(lines, ["one 1", "two 2"]);
     rkt.run(&["run", "--exec=/x", &image]).refuses("--exec must follow an image");
     rkt.run(&["run", &image, "--exec=/a", "--exec=/b"]).refuses("--exec");
@@ -128,7 +126,7 @@ fn two_apps_of_one_name_are_refused() {
     let image = rkt.image(&Image::busybox("twin"));
     rkt.pod(&NSPAWN, &[&image, &image]).refuses("multiple apps with name twin");
     let output = rkt.pod(&NSPAWN, &[&image, "--name=one", &image]).ok();
-    assert_eq!(output.stdout, "hello\nhello\n");
+    assert_eq!(output.lines_of_apps(), ["hello", "hello"]);
     rkt.pod(&NSPAWN, &[&image, "--name=Bad_Name"]).code(254);
 }
 

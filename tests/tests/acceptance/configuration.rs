@@ -152,7 +152,7 @@ fn a_configured_stage1_is_the_default() {
     let image = rkt.shell();
     let stub = testkit::Stub::LEAST.image();
     let stub_path = rkt.image(&stub);
-    let run = ["--insecure-options=image", "run", &*image, "--", "true"];
+    let run = ["--insecure-options=image", "run", "--net=none", &*image, "--", "true"];
     // A name and a version mean an image of the store, a location is where it is taken from otherwise.
     let named = json!({
         "rktVersion": "v1", "rktKind": "stage1", "name": stub.name, "version": "1.0",
@@ -171,7 +171,7 @@ fn a_configured_stage1_is_the_default() {
     let located = json!({ "rktVersion": "v1", "rktKind": "stage1", "location": location });
     rkt.configure("local", "stage1.d/stage1.json", &located);
     let image = rkt.image(&Image::busybox("plain"));
-    let output = rkt.run(&["--insecure-options=image", "run", &image]).ok();
+    let output = rkt.run(&["--insecure-options=image", "run", "--net=none", &image]).ok();
     assert!(output.stdout.contains("program="), "{output:#?}");
 }
 

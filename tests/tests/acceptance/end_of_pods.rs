@@ -220,7 +220,12 @@ fn a_killed_program_takes_its_pod_with_it() {
         let script = "sleep 1000 & sleep 1000 & echo up; wait";
         let (running, uuid) = rkt.start_pod(&flavour, &[&image, "--memory=64M", "--", script]);
         running.signal(9);
-        running.wait();
+        drop(running);
+        if flavour.name == FLY.name {
+            // The app is gone; what it left behind is the pod now, until it is told to end.
+            assert_eq!(rkt.status(&uuid)["state"], "running");
+            rkt.run(&["stop", "--force", &uuid]).ok();
+        }
         testkit::wait::unlocked(&rkt.pod_folder(&uuid));
         rkt.status_until(&uuid, |status| status["state"] == "exited");
         rkt.collect();

@@ -90,7 +90,7 @@ fn a_deadly_signal_is_recorded_by_its_number() {
         assert!(rkt.run(&["status", &uuid]).ok().lines().contains(&"app-shell=9"));
         let app = &rkt.status(&uuid)["apps"][0];
         assert_eq!(app["exit_code"], 9);
-        assert_eq!(app["signal"], 9, "a signal can be told from `exit 9`: {app}");
+        assert_eq!(app["exit_signal"], 9, "a signal can be told from `exit 9`: {app}");
     });
 }
 

@@ -69,7 +69,8 @@ fn stage0_keeps_its_promises_to_any_stage1() {
     assert_eq!(report(&output, "program"), [format!("{folder}/stage1/rootfs/run")]);
     assert_eq!(report(&output, "selinux"), [","]);
     assert_eq!(report(&output, "caller"), ["unchanged"]);
-    assert_eq!(report(&output, "arg"), ["--net=host", &uuid]);
+    let local = format!("--local-config={}", rkt.top.join("local").display());
+    assert_eq!(report(&output, "arg"), ["--net=host", &*local, &uuid]);
 }
 
 #[test]
@@ -203,7 +204,8 @@ fn entrypoints_that_a_stage1_has_are_called() {
 fn fly_runs_one_app_on_the_host() {
     let rkt = Rkt::new();
     let image = rkt.shell();
-    let script = "echo $$; readlink /proc/self/ns/pid /proc/self/ns/net; echo up; exec sleep 1000";
+    let script =
+        "echo $$; readlink /proc/self/ns/pid; readlink /proc/self/ns/net; echo up; exec sleep 1000";
     let (running, uuid) = rkt.start_pod(&FLY, &[&image, "--", script]);
     let said = running.says("up");
     let lines: Vec<&str> = said.lines().collect();
@@ -285,11 +287,17 @@ fn stop_ends_the_whole_group_of_a_fly_app() {
     let (running, uuid) = rkt.start_pod(&FLY, &[&rkt.shell(), "--", script]);
     let said = running.says("up");
     let children: Vec<i32> = said.lines().take(2).map(|line| line.parse().unwrap()).collect();
+    // The app is asked first; what it leaves in its group keeps the pod alive, and is asked by the next.
+    let status = rkt.run(&["status", &uuid]).ok();
+    let pid =
+        status.lines().iter().find_map(|line| line.strip_prefix("pid=")).unwrap().parse().unwrap();
+    rkt.run(&["stop", &uuid]).ok();
+    wait::gone(pid);
+    assert_eq!(rkt.status(&uuid)["state"], "running");
     rkt.run(&["stop", &uuid]).ok();
     let ended = running.wait().code(8);
     assert!(ended.stdout.ends_with("up\n"));
     assert!(rkt.run(&["status", &uuid]).ok().lines().contains(&"app-shell=8"));
-    rkt.run(&["stop", "--force", &uuid]).ok();
     for child in children {
         wait::gone(child);
     }

@@ -42,7 +42,8 @@ fn memory_is_limited() {
         let words = [&*image, "--memory=32M", "--", "echo up; exec sleep 1000"];
         let (running, uuid) = rkt.start_pod(flavour, &words);
         let limits = values(&uuid, "memory.limit_in_bytes");
-        assert!(limits.contains(&(32 << 20).to_string()), "{limits:?}");
+        // Decimal, in whole pages.
+        assert!(limits.contains(&(32_000_000 / 4096 * 4096).to_string()), "{limits:?}");
         drop(running);
         // What tail keeps of a file without lines is all of it.
         rkt.pod(flavour, &[&image, "--memory=32M", "--", "exec tail /dev/zero"]).code(9);
@@ -182,8 +183,8 @@ fn new_privileges_can_be_ruled_out() {
 fn kernel_paths_are_masked() {
     let rkt = Rkt::new();
     let script = r"
-        for path in /proc/sysrq-trigger /proc/sys/kernel/core_pattern /proc/bus/x; do
-            if : 2>/dev/null >>$path; then echo $path writable; fi
+        for path in /proc/sysrq-trigger /proc/sys/kernel/core_pattern; do
+            if (: >>$path) 2>/dev/null; then echo $path writable; fi
         done
         stat -c '%a' /sys/firmware; ls -A /sys/firmware | wc -l
         head -c 1 /proc/kcore | wc -c
@@ -191,7 +192,8 @@ fn kernel_paths_are_masked() {
     ";
     let output = rkt.script(&NSPAWN, script).ok();
     assert_eq!(output.stdout, "0\n0\n0\nsys is read-only\n", "{output:#?}");
-    let script = "if : >>/proc/sysrq-trigger; then echo writable; fi; stat -c %a /sys/firmware";
+    let script =
+        "if (: >>/proc/sys/kernel/core_pattern); then echo writable; fi; stat -c %a /sys/firmware";
     let words = ["--insecure-options=image,paths", &*rkt.shell(), "--", script];
     let output = rkt.pod(&NSPAWN, &words).ok();
     assert_eq!(output.stdout, "writable\n755\n", "{output:#?}");

@@ -1,7 +1,6 @@
 //! Pods from preparation to running: prepare, run-prepared, the names of pods, entering them.
 
 use std::fs;
-use std::process::Command;
 use testkit::flavour::{Can, each};
 use testkit::{NSPAWN, Rkt, wait};
 
@@ -37,7 +36,7 @@ fn quiet_prepare_prints_the_uuid_alone() {
 #[test]
 fn flags_of_run_prepared_take_effect() {
     let rkt = Rkt::new();
-    let script = "hostname; cat /etc/resolv.conf; cat /etc/hosts; readlink /proc/self/ns/ipc /proc/self/ns/net";
+    let script = "hostname; cat /etc/resolv.conf; cat /etc/hosts; for n in ipc net; do readlink /proc/self/ns/$n; done";
     let uuid = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", script]);
     let words = [
         "run-prepared",
@@ -86,35 +85,6 @@ fn a_prepared_pod_can_be_interactive() {
 }
 
 #[test]
-fn a_prepared_pod_needs_the_overlay_that_it_was_prepared_for() {
-    let rkt = Rkt::new();
-    let uuid = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", "true"]);
-    let systems = fs::read_to_string("/proc/filesystems").unwrap().replace("overlay", "other");
-    let table = rkt.file("filesystems", &systems);
-    let inner = rkt.command(&["run-prepared", "--net=none", &uuid]);
-    let script = format!("mount --bind {table} /proc/filesystems; exec \"$@\"");
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(inner.get_program());
-    command.args(inner.get_args()).env("RKT_TEST_SANDBOX", &rkt.top);
-    rkt.finish(&mut command)
-        .refuses("unable to run prepared overlay-enabled pod: overlay not supported");
-    assert_eq!(rkt.status(&uuid)["state"], "prepared");
-}
-
-#[test]
-fn roots_can_be_copies_instead_of_overlays() {
-    each(&[], |flavour| {
-        let rkt = Rkt::new();
-        let script = "awk '$5 == \"/\"' /proc/self/mountinfo; touch /new; cat /etc/group";
-        let output = rkt.pod(flavour, &["--no-overlay", &rkt.shell(), "--", script]).ok();
-        assert!(!output.stdout.contains(" - overlay "), "{output:#?}");
-        assert!(output.stdout.contains("more:x:77:"), "{output:#?}");
-        rkt.collect();
-        rkt.is_clean();
-    });
-}
-
-#[test]
 fn pods_are_named_by_any_unique_prefix() {
     let rkt = Rkt::new();
     let uuid = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", "true"]);
@@ -152,13 +122,6 @@ fn uuid_files_name_pods() {
     for command in ["status", "cat-manifest", "stop", "rm"] {
         rkt.run(&[command, &missing]).refuses("unable to resolve UUID from file: open ");
     }
-    // The commands that take one pod take the file as well; only what runs can be entered, what ended exported.
-    let prepared = format!("--uuid-file-save={file}");
-    let words = ["--insecure-options=image", "prepare", "--quiet", &prepared, &image, "--", "true"];
-    let uuid = rkt.run(&words).ok().text().to_owned();
-    assert_eq!(fs::read_to_string(&file).unwrap(), uuid);
-    rkt.run(&["run-prepared", "--net=none", &flag]).ok();
-    rkt.run(&["export", &flag, &rkt.word("out.aci")]).ok();
 }
 
 #[test]

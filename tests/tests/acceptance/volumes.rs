@@ -92,7 +92,7 @@ fn two_apps_share_an_empty_volume() {
             "until [ -e /v/word ]; do usleep 1000; done; cat /v/word",
         ];
         let output = rkt.pod(flavour, &words).ok();
-        assert_eq!(output.stdout, "word\n");
+        assert_eq!(output.lines_of_apps(), ["word"]);
         let uuid = rkt.only_pod();
         rkt.run(&["rm", &uuid]).ok();
         rkt.is_clean();
@@ -202,8 +202,7 @@ fn mounts_of_an_app_beat_mounts_of_all() {
             "echo two $(cat /v/name)",
         ];
         let output = rkt.pod(flavour, &words).ok();
-        let mut lines = output.lines();
-        lines.sort_unstable();
+        let lines = output.lines_of_apps();
         assert_eq!(lines, ["one all", "two own"]);
     });
 }
@@ -213,11 +212,7 @@ fn mistakes_about_volumes_are_told_apart() {
     let rkt = Rkt::new();
     let image = rkt.shell();
     for (words, saying) in [
-        (
-            &["--mount=volume=nov,target=/x", &*image][..],
-            "dangling mount point \"/x\": volume \"nov\" not found",
-        ),
-        (&["--volume=v,kind=empty", "--volume=v,kind=empty", &image], "duplicate volume name"),
+        (&["--volume=v,kind=empty", "--volume=v,kind=empty", &*image][..], "duplicate volume name"),
         (
             &["--volume=foo", &image],
             "unrecognized volume kind: should be one of \"empty\", \"host\"",
