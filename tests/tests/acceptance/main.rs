@@ -15,6 +15,7 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod listing;
+mod not_met;
 mod rows;
 mod shell;
 mod volumes;
