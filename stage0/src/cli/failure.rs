@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::io;
+
+use sys::path::Reason;
 
 use super::print;
 
@@ -63,12 +66,15 @@ impl Failure {
     }
 
     /// What failed, and why: `PREFIX: MESSAGE: INNERMOST`, the whole chain with `--debug`.
-    pub(crate) fn because(message: impl Into<Cow<'static, str>>, error: impl Error) -> Self {
+    pub(crate) fn because(
+        message: impl Into<Cow<'static, str>>,
+        error: impl Error + 'static,
+    ) -> Self {
         Self { causes: chain(&error), ..Self::new(message) }
     }
 
     /// An error that says everything itself: `PREFIX: INNERMOST`.
-    pub(crate) fn alone(error: impl Error) -> Self {
+    pub(crate) fn alone(error: impl Error + 'static) -> Self {
         Self::because("", error)
     }
 
@@ -113,8 +119,7 @@ impl Failure {
 
     fn line(&self, prefix: &str) -> String {
         let message = print::safe(&self.message);
-        let cause = self.causes.last().map_or("", String::as_str);
-        let cause = print::safe_line(cause);
+        let cause = print::safe_line(self.causes.last().map_or("", String::as_str));
         let colon = if message.is_empty() || cause.is_empty() { "" } else { ": " };
         format!("{prefix}: {message}{colon}{cause}{}\n", self.ways_out())
     }
@@ -147,14 +152,25 @@ impl Failure {
     }
 }
 
-/// An error and its sources, outermost first; a link that only repeats the one before is dropped.
-fn chain(error: &dyn Error) -> Vec<String> {
+/// An error and its sources, outermost first; a link that only repeats the one before is dropped. What the kernel says
+/// means nothing without what was tried, so it joins the link before it.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut links: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
-        if links.last() != Some(&text) {
-            links.push(text);
+        let bare = error.downcast_ref::<io::Error>().filter(|error| error.raw_os_error().is_some());
+        match (bare, links.last_mut()) {
+            (Some(bare), Some(before)) => {
+                before.push_str(": ");
+                before.push_str(&Reason(bare).to_string());
+            }
+            (Some(bare), None) => links.push(Reason(bare).to_string()),
+            (None, _) => {
+                let text = error.to_string();
+                if links.last() != Some(&text) {
+                    links.push(text);
+                }
+            }
         }
         next = error.source();
     }

@@ -8,12 +8,15 @@ use archive::Limits;
 use archive::stream::{Sha512Reader, decoder, drain, sniff};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use sys::lock::Mode as Lock;
+use sys::path::PathError;
 
 /// Writes down what is read through it.
 struct Tee<'f, R> {
     from: R,
     to: &'f File,
+    path: &'f Path,
     bytes: u64,
 }
 
@@ -21,7 +24,11 @@ impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.from.read(buffer)?;
         let mut to = self.to;
-        to.write_all(buffer.get(..length).unwrap_or_default())?;
+        // The reader's errors are the image's; this one is the store's and says so.
+        to.write_all(buffer.get(..length).unwrap_or_default()).map_err(|error| {
+            let kind = error.kind();
+            io::Error::new(kind, PathError::new("write", self.path, error))
+        })?;
         self.bytes = self.bytes.saturating_add(u64::try_from(length).unwrap_or_default());
         Ok(length)
     }
@@ -36,7 +43,8 @@ impl Store {
     ) -> Result<ImageId, ImportError> {
         let _import = self.import_lock(Lock::Shared, crate::store::locks::Patience::Wait)?;
         let mut blob = self.temporary()?;
-        let mut tee = Tee { from: reader, to: blob.file(), bytes: 0 };
+        let path = blob.path();
+        let mut tee = Tee { from: reader, to: blob.file(), path: &path, bytes: 0 };
         let (id, bytes) = check(&mut tee)?;
         let size = tee.bytes;
         let manifest = ImageManifest::from_json(&bytes).map_err(ImportError::Manifest)?;
