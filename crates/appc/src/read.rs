@@ -33,6 +33,16 @@ pub enum ManifestError {
         /// The rule.
         problem: String,
     },
+    /// An operating system or architecture that nobody knows.
+    #[error("bad {label} {value:?} (must be one of: {known})")]
+    Platform {
+        /// `os` or `arch`.
+        label: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        known: String,
+    },
 }
 
 /// The error of one member.

@@ -101,6 +101,10 @@ impl Store {
     /// Held by whoever downloads what a reference leads to: others wait, and then find it here.
     pub(crate) fn download_lock(&self, reference: &str) -> Result<Option<LockFd>, StoreError> {
         let name = format!("imagelocks/{}", hex(&Sha256::digest(reference.as_bytes())));
+        if let Some(lock) = self.key_lock(&name, Patience::None)? {
+            return Ok(Some(lock));
+        }
+        log::warn!("another instance is downloading {reference}: waiting for it");
         self.key_lock(&name, Patience::Wait)
     }
 

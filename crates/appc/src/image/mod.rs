@@ -323,19 +323,17 @@ fn check_platform(labels: &[Label]) -> Result<(), ManifestError> {
     let find =
         |name: &str| labels.iter().find(|l| l.name.as_str() == name).map(|l| l.value.as_str());
     let Some(os) = find("os") else { return Ok(()) };
+    let unknown = |label, value: &str, known: &[&str]| {
+        let known = known.join(", ");
+        Err(ManifestError::Platform { label, value: value.to_owned(), known })
+    };
     let Some(arches) = arches(os) else {
-        return Err(bad("os", format!("{os:?} (must be one of: [linux freebsd darwin])")));
+        return unknown("os", os, &["linux", "freebsd", "darwin"]);
     };
     match find("arch") {
-        Some(arch) if !arches.contains(&arch) => {
-            Err(bad("arch", format!("{arch:?} for {os} (must be one of: {})", shown(arches))))
-        }
+        Some(arch) if !arches.contains(&arch) => unknown("arch", arch, arches),
         _ => Ok(()),
     }
-}
-
-fn shown(words: &[&str]) -> String {
-    format!("[{}]", words.join(" "))
 }
 
 /// The architectures known for an operating system, by their names in appc.
