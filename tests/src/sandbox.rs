@@ -8,6 +8,7 @@ use crate::wait;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -291,8 +292,29 @@ impl Rkt {
         for (phase, uuid) in self.pods() {
             let folder = self.data.join("pods").join(phase).join(&uuid);
             if phase == "run" && wait::is_locked(&folder) {
-                drop(self.command(&["stop", "--force", &uuid]).output());
-                wait::unlocked(&folder);
+                self.attempt(&["stop", "--force", &uuid]);
+                if wait::is_locked(&folder) {
+                    self.kill_all();
+                }
+            }
+        }
+    }
+
+    /// Runs it for half a minute at most, whatever comes of it.
+    fn attempt(&self, words: &[&str]) {
+        let inner = self.command(words);
+        let mut outer = Command::new("timeout");
+        outer.args(["-s", "KILL", "30"]).arg(inner.get_program()).args(inner.get_args());
+        drop(outer.env("RKT_TEST_SANDBOX", &self.top).output());
+    }
+
+    /// Ends every process that belongs here, however it came to.
+    fn kill_all(&self) {
+        for pid in leaks::processes_of(&self.top) {
+            let process = wait::pidfd(pid);
+            drop(sys::process::kill(rustix::process::Pid::from_raw(pid).unwrap(), 9));
+            if let Some(process) = process {
+                wait::readable(process.as_fd(), Instant::now() + wait::DEADLINE);
             }
         }
     }
@@ -304,19 +326,15 @@ impl Drop for Rkt {
         if self.data.join("pods").exists() {
             self.end_pods();
             for _ in 0..2 {
-                let collect = ["gc", "--grace-period=0s", "--expire-prepared=0s"];
-                drop(self.command(&collect).output());
+                self.attempt(&["gc", "--grace-period=0s", "--expire-prepared=0s"]);
             }
         }
         let pods: Vec<_> = self.pods().into_iter().filter(|(_, name)| name.len() == 36).collect();
         let mut left = self.leaks();
         left.extend(pods.into_iter().map(|(phase, uuid)| format!("pod {uuid} in {phase}")));
+        self.kill_all();
         for point in leaks::mounts_below(&self.top).iter().rev() {
             let _ = rustix::mount::unmount(point.as_str(), rustix::mount::UnmountFlags::DETACH);
-        }
-        for pid in leaks::processes_of(&self.top) {
-            drop(sys::process::kill(rustix::process::Pid::from_raw(pid).unwrap(), 9));
-            wait::gone(pid);
         }
         let removed = fs::remove_dir_all(&self.top);
         if std::thread::panicking() {

@@ -27,7 +27,7 @@ fn images_of_one_pod_share_network_and_processes() {
             &image,
             "--name=two",
             "--",
-            "until ps | grep -q 'sleep [7]654'; do usleep 1000; done; ip addr >/v/two; killall sleep",
+            "until pidof sleep >/dev/null; do usleep 1000; done; ip addr >/v/two; killall sleep",
         ];
         rkt.pod(flavour, &words).code(15);
         let read =

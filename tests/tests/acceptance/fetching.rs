@@ -102,16 +102,12 @@ fn all_compressions_give_one_id() {
 
 #[test]
 fn images_must_say_for_what_they_are() {
-    for (label, value, saying) in [
-        ("arch", None, "missing arch label in the image manifest"),
-        ("os", None, "missing os label in the image manifest"),
-        ("arch", Some("pdp11"), "bad arch \"pdp11\" (must be one of: "),
-    ] {
+    for label in ["arch", "os"] {
         let rkt = Rkt::new();
-        let path = rkt.image(&Image::shell("odd").label(label, value));
-        println!("--- {label} {value:?}");
+        let path = rkt.image(&Image::shell("odd").label(label, None));
         rkt.fetch(&path);
-        rkt.pod(&NSPAWN, &[&path, "--", "true"]).refuses(saying);
+        let saying = format!("missing {label} label in the image manifest");
+        rkt.pod(&NSPAWN, &[&path, "--", "true"]).refuses(&saying);
     }
 }
 
@@ -136,4 +132,11 @@ fn a_failed_fetch_leaves_nothing() {
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     rkt.run(&["--insecure-options=image", "fetch", &path]).code(254);
     assert_eq!(rkt.run(&["image", "list", "--no-legend"]).ok().stdout, "");
+}
+
+#[test]
+fn images_for_other_systems_are_refused() {
+    let rkt = Rkt::new();
+    let path = rkt.image(&Image::shell("odd").label("os", Some("freebsd")));
+    rkt.pod(&NSPAWN, &[&path, "--", "true"]).refuses("bad os \"freebsd\" (must be one of: ");
 }

@@ -15,7 +15,6 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod listing;
-mod not_met;
 mod rows;
 mod shell;
 mod volumes;

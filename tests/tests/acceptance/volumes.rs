@@ -342,3 +342,10 @@ fn volumes_win_over_the_files_of_dns() {
         assert_eq!(rkt.pod(flavour, &words).ok().stdout, "my hosts\nmy resolv\n");
     });
 }
+
+#[test]
+fn a_mount_of_no_volume_names_both() {
+    let rkt = Rkt::new();
+    rkt.pod(&NSPAWN, &["--mount=volume=nov,target=/x", &rkt.shell()])
+        .refuses("dangling mount point \"/x\": volume \"nov\" not found");
+}
