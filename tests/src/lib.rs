@@ -20,6 +20,7 @@ pub mod oci;
 pub mod program;
 pub mod pty;
 pub mod sandbox;
+pub mod server;
 pub mod stub;
 pub mod wait;
 
