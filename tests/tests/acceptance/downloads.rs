@@ -253,3 +253,25 @@ fn only_layers_that_are_missing_are_transferred() {
     assert_eq!(rkt.pod(&NSPAWN, &[&second]).ok().stdout, "two\n");
     assert_eq!(rkt.pod(&NSPAWN, &[&first]).ok().stdout, "one");
 }
+
+#[test]
+fn a_fetch_that_waits_for_another_says_so() {
+    let rkt = Rkt::new();
+    let bytes = Image::busybox("app").bytes();
+    let (going, open) = std::sync::mpsc::channel::<()>();
+    let open = std::sync::Mutex::new(open);
+    let server = Server::start(move |_| {
+        let _ = open.lock().unwrap().recv_timeout(wait::DEADLINE);
+        Answer::body(bytes.clone())
+    });
+    let url = server.url("/app.aci");
+    let first = rkt.start(&[CARELESS, "fetch", &url]);
+    server.wait_for(1);
+    let second = rkt.start(&[CARELESS, "fetch", &url]);
+    let process = wait::pidfd(second.pid()).unwrap();
+    assert!(!wait::readable(process.as_fd(), Instant::now() + Duration::from_secs(1)));
+    drop(going);
+    first.wait().ok();
+    let output = second.wait().ok();
+    assert!(output.stderr.contains("another instance"), "{output:#?}");
+}

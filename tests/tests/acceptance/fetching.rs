@@ -140,3 +140,10 @@ fn images_for_other_systems_are_refused() {
     let path = rkt.image(&Image::shell("odd").label("os", Some("freebsd")));
     rkt.pod(&NSPAWN, &[&path, "--", "true"]).refuses("bad os \"freebsd\" (must be one of: ");
 }
+
+#[test]
+fn images_for_other_machines_are_refused() {
+    let rkt = Rkt::new();
+    let path = rkt.image(&Image::shell("odd").label("arch", Some("pdp11")));
+    rkt.pod(&NSPAWN, &[&path, "--", "true"]).refuses("bad arch \"pdp11\" (must be one of: ");
+}
