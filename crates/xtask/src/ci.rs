@@ -26,7 +26,7 @@ const PARTS: [Part; 8] = [
     Part { name: "licences", budget: 1, run: |workspace| licences::run(workspace, &[]) },
     Part { name: "clippy", budget: 5, run: clippy },
     Part { name: "doc", budget: 2, run: document },
-    Part { name: "dist", budget: 6, run: |workspace| dist::run(workspace, &[]) },
+    Part { name: "dist", budget: 12, run: |workspace| dist::run(workspace, &[]) },
 ];
 /// The debug build and the tests themselves.
 const TESTS: Part =

@@ -163,6 +163,11 @@ impl Drop for Pod {
         {
             drop(Command::new("kill").args(["-9", &pid]).status());
         }
+        let record = fs::read_to_string(self.path.join("subcgroup")).unwrap_or_default();
+        for folder in record.lines().skip(1).map(PathBuf::from) {
+            drop(sys::cgroup::kill(&folder));
+            drop(sys::cgroup::remove(&folder));
+        }
         drop(fs::remove_dir_all(&self.path));
         drop(fs::remove_dir_all(&self.root));
     }
