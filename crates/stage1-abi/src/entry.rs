@@ -38,12 +38,19 @@ pub fn start_log(debug: bool) {
 
 /// Runs an entrypoint and turns its failure into `stage1: MESSAGE: CAUSE…` and exit code 254.
 pub fn main<E: Error>(body: impl FnOnce() -> Result<u8, E>) -> ExitCode {
+    ExitCode::from(exit_code(body))
+}
+
+/// As [`main`], for a program that has no start by std: it reads `/proc/self/maps`, which a pod's start has no time for.
+/// What std would do about broken pipes is done here: who writes what apps print wants an error, not a death.
+pub fn exit_code<E: Error>(body: impl FnOnce() -> Result<u8, E>) -> u8 {
     start_log(false);
+    sys::signal::ignore_broken_pipes();
     match body() {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             say(&chain(&error));
-            ExitCode::from(FAILURE)
+            FAILURE
         }
     }
 }

@@ -192,7 +192,8 @@ impl PodDir {
         };
         let file = File::from(fd);
         let bad = |problem| PodDirError::Content { path: name.to_owned(), problem };
-        let mut bytes = Vec::new();
+        // Nearly every file fits, and is read in one go and found to be at its end.
+        let mut bytes = Vec::with_capacity(4096);
         file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).at("read", self.path.join(name))?;
         if u64::try_from(bytes.len()).is_ok_and(|n| n > FILE_LIMIT) {
             return Err(bad("is too large"));

@@ -177,6 +177,12 @@ pub fn reset_all() -> io::Result<()> {
     Set::none().block_only()
 }
 
+/// Makes writing to a pipe that nobody reads an error instead of a death.
+pub fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is a disposition that runs no code of ours, and SIGPIPE may be ignored.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Gives one signal its default action; KILL, STOP and the C library's own two keep theirs.
 pub fn set_default(signal: i32) {
     // SAFETY: SIG_DFL installs no code of ours; a signal that cannot be changed is an error return.

@@ -142,13 +142,14 @@ fn volumes_are_read_only_and_recursive_as_asked() {
 #[test]
 fn stop_asks_and_force_ends_all_that_was_started() {
     // What is left behind keeps its hands off the outputs: their end is how the test knows that the app is gone.
-    let script = "trap 'echo bye; exit 3' TERM; sleep 1000 > /dev/null 2>&1 & echo up; wait";
+    let script = "trap 'echo bye; exit 3' TERM; setsid sleep 1000 > /dev/null 2>&1 & echo up; wait";
     let pod = Pod::new(&[shell("a", script)]);
     let child = pod.start();
+    eventually("the app's number is known", || pod.path.join("pid").exists());
     assert_eq!(pod.call(STOP, &[&pod.uuid]).code, Some(0));
     let done = finish(child);
     assert_eq!((done.code, done.out.as_str(), pod.status("a")), (Some(3), "bye\n", Some(3)));
-    // What it left behind holds the lock: the pod still runs.
+    // What has left its group holds the lock: the pod still runs.
     assert!(pod.is_locked());
     assert_eq!(pod.call(STOP, &["--force", &pod.uuid]).code, Some(0));
     eventually("the lock is free", || !pod.is_locked());

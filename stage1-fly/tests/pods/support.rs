@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-const TOOLS: [&str; 25] = [
+const TOOLS: [&str; 26] = [
     "sh", "true", "echo", "cat", "id", "ls", "sleep", "stat", "grep", "hostname", "env", "pwd",
     "touch", "kill", "stty", "ip", "ps", "mkdir", "readlink", "head", "tr", "cut", "wc", "mount",
-    "sort",
+    "sort", "setsid",
 ];
 
 /// A pod folder; gone, with what runs in it, when dropped.
