@@ -5,6 +5,7 @@
 //! Running  a started program: its output so far, signals, a deadline
 //! Image    an ACI made of busybox and what the test adds; oci makes layouts of the same tree
 //! Flavour  a stage1 and what it can do, so that one test runs over all of them
+//! corpus   real images that were made before; Registry serves them
 //! Stub     a stage1 of twenty lines of shell, for the contract between the stages
 //! wait     pidfds, locks and file events, always with a deadline
 //! ```
@@ -12,6 +13,7 @@
 //! It knows the program by its command line and its files alone. Invariant: no test leaves a process, a mount, a control
 //! group or a file behind, and none waits for ever.
 
+pub mod corpus;
 pub mod flavour;
 pub mod image;
 pub mod leaks;
@@ -19,6 +21,7 @@ pub mod needs;
 pub mod oci;
 pub mod program;
 pub mod pty;
+pub mod registry;
 pub mod sandbox;
 pub mod server;
 pub mod stub;
@@ -27,5 +30,6 @@ pub mod wait;
 pub use flavour::{Can, FLAVOURS, FLY, Flavour, NSPAWN};
 pub use image::Image;
 pub use program::{Output, Running};
+pub use registry::Registry;
 pub use sandbox::Rkt;
 pub use stub::Stub;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod corpus;
 mod demo;
 mod dist;
 mod error;
@@ -49,7 +50,11 @@ const TASKS: [Task; 8] = [
         about: "install what the tests need, build dist, run the tests [--quick] [arguments of the runner]",
         run: test::run,
     },
-    Task { name: "setup", about: "install what the tests need", run: setup::run },
+    Task {
+        name: "setup",
+        about: "install what the tests need; as root, build real images for them",
+        run: setup::run,
+    },
     Task {
         name: "layers",
         about: "compare the crates' dependencies with ARCHITECTURE.md",

@@ -1,5 +1,6 @@
-//! `setup`: what the build and the tests call but cargo does not bring.
+//! `setup`: what the build and the tests call but cargo does not bring, and real images.
 
+use crate::corpus;
 use crate::error::TaskError;
 use crate::say;
 use crate::workspace::{Workspace, call};
@@ -14,7 +15,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 12] = [
+const NEEDS: [Need; 15] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
@@ -24,6 +25,10 @@ const NEEDS: [Need; 12] = [
     Need { what: "docker-registry", package: "docker-registry" },
     Need { what: "skopeo", package: "skopeo" },
     Need { what: "umoci", package: "umoci" },
+    // What real images are made with.
+    Need { what: "mmdebstrap", package: "mmdebstrap" },
+    Need { what: "setcap", package: "libcap2-bin" },
+    Need { what: "setfattr", package: "attr" },
     // Compressors of layers.
     Need { what: "bzip2", package: "bzip2" },
     Need { what: "xz", package: "xz-utils" },
@@ -35,7 +40,13 @@ const NEEDS: [Need; 12] = [
 ];
 
 /// `cargo xtask setup`
-pub(crate) fn run(_: &Workspace, _: &[String]) -> Result<(), TaskError> {
+pub(crate) fn run(workspace: &Workspace, _: &[String]) -> Result<(), TaskError> {
+    install()?;
+    // Nobody else may make devices and owners, and the tests that need the images need root as well.
+    if Uid::effective().is_root() { corpus::build(workspace) } else { Ok(()) }
+}
+
+fn install() -> Result<(), TaskError> {
     let mut missing: Vec<&str> = missing().collect();
     missing.dedup();
     if missing.is_empty() {

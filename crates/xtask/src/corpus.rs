@@ -1,0 +1,47 @@
+//! Real images for the tests, built of Debian packages. They are made once: whoever wants newer ones removes the folder.
+
+use crate::error::TaskError;
+use crate::say;
+use crate::workspace::{Workspace, call};
+use std::fs;
+use std::process::Command;
+
+/// Where they lie: the tests look there.
+const OUT: &str = "target/corpus";
+/// Those that the tests run.
+const IMAGES: [&str; 7] = ["busybox", "debian", "python3", "nginx", "redis", "layers20", "edge"];
+
+/// Builds the images that are missing. The caller is root and has what the script calls.
+pub(crate) fn build(workspace: &Workspace) -> Result<(), TaskError> {
+    // Written last: an image that it lists is complete.
+    let list = fs::read_to_string(workspace.path(OUT).join("corpus.tsv")).unwrap_or_default();
+    if missing(&list).is_empty() {
+        return Ok(());
+    }
+    say::title("building real images");
+    let set = format!("-s{}", IMAGES.join(","));
+    call(
+        Command::new(workspace.path("tests/corpus/make-corpus.sh"))
+            .arg(set)
+            .arg(workspace.path(OUT)),
+    )
+}
+
+/// The images that a table does not list.
+fn missing(list: &str) -> Vec<&'static str> {
+    let listed = |name: &str| list.lines().any(|line| line.split('\t').next() == Some(name));
+    IMAGES.into_iter().filter(|name| !listed(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_count() {
+        assert_eq!(missing("").len(), IMAGES.len());
+        let all: String = IMAGES.iter().map(|name| format!("{name}\t1\t2\tsha256:3\n")).collect();
+        assert!(missing(&all).is_empty());
+        assert_eq!(missing(&all.replace("edge\t", "edge2\t")), ["edge"]);
+    }
+}
