@@ -5,8 +5,8 @@ use crate::pod::FlyApp;
 use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, statx, symlinkat};
 use rustix::io::Errno;
 use stage1_abi::{DnsMode, PodDir, RunArgs};
-use stage2::Sources;
 use stage2::mounts::{Access, Source};
+use stage2::{Sources, files, identity};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use sys::beneath::{self, Make};
@@ -65,6 +65,10 @@ pub fn assemble(app: &FlyApp, dir: &PodDir, args: &RunArgs) -> Result<OwnedFd, F
     put(root.as_fd(), "/tmp", temporary.as_fd())?;
     defaults(root.as_fd(), app, args)?;
     sources.attach(root.as_fd())?;
+    if app.spec.seeded {
+        let identity = identity::resolve(root.as_fd(), &app.spec.identity)?;
+        files::make_directory(root.as_fd(), Path::new(&app.spec.directory), &identity)?;
+    }
     if app.spec.root == Access::ReadOnly {
         mount::restrict(root.as_fd(), Restrict::READ_ONLY, Depth::Single).at("mount", "/")?;
     }
@@ -98,7 +102,7 @@ fn defaults(root: BorrowedFd<'_>, app: &FlyApp, args: &RunArgs) -> Result<(), Pa
         Err(error) => return Err(PathError::new("symlink", "/etc/mtab", error)),
     }
     if args.hosts == DnsMode::Default && !app.plan.has("/etc/hosts") {
-        stage2::files::create(etc.as_fd(), "hosts", "127.0.0.1 localhost\n")?;
+        files::create(etc.as_fd(), "hosts", "127.0.0.1 localhost\n")?;
     }
     Ok(())
 }

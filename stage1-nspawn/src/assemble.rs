@@ -94,7 +94,7 @@ fn one(pod: &Pod, app: &PodApp, wants_terminal: bool) -> Result<Root, RunError> 
     let terminal = if wants_terminal { Some(terminal()?) } else { None };
     let identity = identity::resolve(root.as_fd(), &app.spec.identity)?;
     if app.spec.seeded {
-        make_directory(app, root.as_fd(), &identity)?;
+        files::make_directory(root.as_fd(), Path::new(&app.spec.directory), &identity)?;
     }
     if app.spec.root == Access::ReadOnly {
         mount::restrict(root.as_fd(), Restrict::READ_ONLY, Depth::Single).at("mount", "/")?;
@@ -136,23 +136,6 @@ fn terminal() -> Result<Pair, RunError> {
     let console = mount::copy_tree(CWD, c"/dev/pts/0", Depth::Single).at("open", "/dev/pts/0")?;
     mount::attach_at(console.as_fd(), c"/dev/console").at("mount", "/dev/console")?;
     Ok(pair)
-}
-
-/// Makes the working directory of an image whose format promises that.
-fn make_directory(
-    app: &PodApp,
-    root: std::os::fd::BorrowedFd<'_>,
-    identity: &Identity,
-) -> Result<(), RunError> {
-    let path = Path::new(&app.spec.directory);
-    if sys::beneath::open(root, path, OFlags::PATH).is_ok() {
-        return Ok(());
-    }
-    let made = sys::beneath::ensure(root, path, sys::beneath::Make::Folder).at("mkdir", path)?;
-    let (uid, gid) =
-        (rustix::fs::Uid::from_raw(identity.uid), rustix::fs::Gid::from_raw(identity.gid));
-    let flags = rustix::fs::AtFlags::EMPTY_PATH;
-    Ok(rustix::fs::chownat(&made, c"", Some(uid), Some(gid), flags).at("chown", path)?)
 }
 
 /// Whether the app of a pod gets a terminal: where it is interactive and the caller has one.

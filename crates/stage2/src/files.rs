@@ -1,7 +1,8 @@
 //! Default files of an app's root: names and addresses of the pod, the table of mounts.
 
+use crate::identity::Identity;
 use crate::mounts::MountPlan;
-use rustix::fs::{AtFlags, Mode, OFlags, statat, symlinkat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, statat, symlinkat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
@@ -65,6 +66,24 @@ pub fn create(etc: BorrowedFd<'_>, name: &str, text: &str) -> Result<bool, PathE
         Err(Errno::EXIST | Errno::ROFS) => Ok(false),
         Err(error) => Err(PathError::new("open", path(), error)),
     }
+}
+
+/// Makes the working directory of an app, and gives it to the app, where an image has none and its format promises one
+/// ([`AppSpec::seeded`](crate::AppSpec)).
+///
+/// # Errors
+/// The path leads over something that is no folder, or the root is read-only.
+pub fn make_directory(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    identity: &Identity,
+) -> Result<(), PathError> {
+    if beneath::open(root, path, OFlags::PATH).is_ok() {
+        return Ok(());
+    }
+    let made = beneath::ensure(root, path, Make::Folder).at("mkdir", path)?;
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    rustix::fs::chownat(&made, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).at("chown", path)
 }
 
 /// The image's own file says what its builder was called: the kernel's answer is shown over it.

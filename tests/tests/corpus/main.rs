@@ -2,6 +2,5 @@
 //! another unpacker makes of the image, and a registry is asked for nothing twice.
 
 mod real_images;
-mod transfers;
 mod tree;
 mod trees;

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum May {
     /// Its time alone.
     HaveAnotherTime,
+    /// The number of its names alone, beside those in the tree.
+    CountMoreNames,
     /// It, and all below it: one of the trees may even lack it.
     BeAnything,
 }
@@ -25,6 +27,8 @@ pub(crate) type Exception<'a> = (&'a str, May);
 struct Entry {
     /// Kind, mode, owner, device, size, attributes, target of a link, the first of the names that share the file.
     what: String,
+    /// How many names the file says that it has.
+    names: u64,
     time: (i64, i64),
     is_file: bool,
 }
@@ -61,12 +65,13 @@ fn entry(
     }
     if !stat.is_dir() && stat.nlink() > 1 {
         let name = first.entry((stat.dev(), stat.ino())).or_insert_with(|| path.to_owned());
-        more = format!("{more} is {name:?} x{}", stat.nlink());
+        more = format!("{more} is {name:?}");
     }
     let size = if stat.is_dir() { 0 } else { stat.size() };
     let (mode, owner, device) = (stat.mode(), (stat.uid(), stat.gid()), stat.rdev());
     let what = format!("{mode:o} {owner:?} {device:x} {size} {:?}{more}", attributes(real));
-    Entry { what, time: (stat.mtime(), stat.mtime_nsec()), is_file: stat.is_file() }
+    let names = if stat.is_dir() { 1 } else { stat.nlink() };
+    Entry { what, names, time: (stat.mtime(), stat.mtime_nsec()), is_file: stat.is_file() }
 }
 
 fn attributes(path: &Path) -> BTreeMap<String, String> {
@@ -115,10 +120,18 @@ pub(crate) fn same(ours: &Path, theirs: &Path, exceptions: &[Exception<'_>]) {
         if one.what != two.what {
             wrong.push(format!("{path:?}: {} beside {}", one.what, two.what));
         }
-        if one.time != two.time {
-            match exceptions.iter().find(|(other, _)| path == Path::new(other)) {
+        let (times, names) = ((one.time, two.time), (one.names, two.names));
+        for (differs, may, text) in [
+            (times.0 != times.1, May::HaveAnotherTime, format!("time {times:?}")),
+            (names.0 > names.1, May::CountMoreNames, format!("names {names:?}")),
+            (names.0 < names.1, May::BeAnything, format!("names {names:?}")),
+        ] {
+            let allowed =
+                exceptions.iter().find(|(at, what)| path == Path::new(at) && *what == may);
+            match allowed {
+                _ if !differs => {}
                 Some((name, _)) => drop(used.insert(name)),
-                None => wrong.push(format!("{path:?}: {:?} beside {:?}", one.time, two.time)),
+                None => wrong.push(format!("{path:?}: {text}")),
             }
         }
         if one.is_file && two.is_file && !equal(&ours.join(path), &theirs.join(path)) {

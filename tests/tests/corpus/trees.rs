@@ -1,15 +1,16 @@
 //! What an app sees as `/` is what `umoci unpack` makes of the same image.
 
-use crate::tree::May::{BeAnything, HaveAnotherTime};
+use crate::tree::May::{BeAnything, CountMoreNames, HaveAnotherTime};
 use crate::tree::{Exception, same};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use testkit::flavour::each;
 use testkit::program::run;
-use testkit::{Flavour, Rkt, corpus, needs};
+use testkit::{FLY, Flavour, NSPAWN, Rkt, corpus, needs};
 
-/// What rkt itself puts into a root, in every flavour.
+/// What differs in every pod.
 const OURS: [Exception<'_>; 7] = [
     // umoci gives the root the time of unpacking, whatever the image says.
     ("", HaveAnotherTime),
@@ -25,7 +26,7 @@ const OURS: [Exception<'_>; 7] = [
 /// The tree that umoci makes.
 fn unpacked(rkt: &Rkt, name: &str) -> PathBuf {
     let bundle = rkt.path("bundle");
-    // Without the mask umoci would make folders for all that no layer lists.
+    // umoci obeys the mask where it makes folders that no layer lists.
     let mut command = Command::new("sh");
     command.args(["-c", "umask 022; exec umoci unpack --image \"$1\" \"$2\"", "sh"]);
     let image = format!("{}:{name}", corpus::layout(name).display());
@@ -33,7 +34,7 @@ fn unpacked(rkt: &Rkt, name: &str) -> PathBuf {
     bundle.join("rootfs")
 }
 
-/// The root of a process whose command line is this one, below a process of the pod's.
+/// The root of a process whose command line is this one: the process itself or what it started.
 fn root_of(pid: &str, command: &[&str]) -> PathBuf {
     let wanted = format!("{}\0", command.join("\0"));
     let mut ahead = vec![pid.trim().to_owned()];
@@ -50,47 +51,97 @@ fn root_of(pid: &str, command: &[&str]) -> PathBuf {
     panic!("no process {command:?} below {pid}");
 }
 
-/// Compares what an app of an image sees with what umoci makes of it.
-fn compare(name: &str, flavours: impl Fn(&Flavour) -> Vec<Exception<'static>>) {
-    let rkt = Rkt::new();
-    let theirs = unpacked(&rkt, name);
-    let id = rkt.fetch(&corpus::image(name));
-    each(&[], |flavour| {
-        let words = [&*id, "--user=root", "--exec=/bin/sh", "--", "-c", "echo up; exec sleep 1000"];
-        let (running, uuid) = rkt.start_pod(flavour, &words);
-        let pid = fs::read_to_string(rkt.pod_folder(&uuid).join("pid")).unwrap();
-        same(&root_of(&pid, &["sleep", "1000"]), &theirs, &flavours(flavour));
-        rkt.run(&["stop", "--force", &uuid]).ok();
+/// An image of the corpus in a store, beside the tree that umoci makes of it.
+struct Pair {
+    rkt: Rkt,
+    id: String,
+    theirs: PathBuf,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let rkt = Rkt::new();
+        let theirs = unpacked(&rkt, name);
+        let id = rkt.fetch(&corpus::image(name));
+        Self { rkt, id, theirs }
+    }
+
+    /// Compares the root of an app, which is not the user of the image, with umoci's tree.
+    fn compare(&self, flavour: &Flavour, flags: &[&str], more: &[Exception<'_>]) {
+        let app = ["--user=root", "--", "/bin/sh", "-c", "echo up; exec sleep 1000"];
+        let words = [flags, &[&*self.id], &app].concat();
+        let (running, uuid) = self.rkt.start_pod(flavour, &words);
+        let pid = fs::read_to_string(self.rkt.pod_folder(&uuid).join("pid")).unwrap();
+        let exceptions = [&OURS, more].concat();
+        same(&root_of(&pid, &["sleep", "1000"]), &self.theirs, &exceptions);
+        self.rkt.run(&["stop", "--force", &uuid]).ok();
         running.wait();
-    });
+    }
+
+    /// Has an app of the image read these files, whose content is umoci's.
+    fn hash(&self, flavour: &Flavour, flags: &[&str], paths: &[&str]) {
+        let words = [flags, &[&*self.id, "--", "sha256sum"], paths].concat();
+        let output = self.rkt.pod(flavour, &words).ok();
+        let expected: Vec<String> = paths
+            .iter()
+            .map(|path| {
+                let content = fs::read(self.theirs.join(path.trim_start_matches('/'))).unwrap();
+                let hash = Sha256::digest(&content);
+                let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{hex}  {path}")
+            })
+            .collect();
+        assert_eq!(output.lines(), expected);
+    }
 }
 
 #[test]
 fn awkward_entries_are_reproduced() {
     needs!(Root);
-    compare("edge", |flavour| {
-        let mut all = OURS.to_vec();
-        // A volume of the image's, and its working folder, which is made in a folder.
-        all.extend([
-            ("edge", HaveAnotherTime),
+    let pair = Pair::new("edge");
+    let rkt = &pair.rkt;
+    // Fly has only volumes that somebody gives.
+    let volume = format!("--volume=volume-edge-sticky,kind=host,source={}", rkt.folder("sticky"));
+    each(&[], |flavour| {
+        let flags = [&*volume];
+        let mut exceptions = vec![
             ("edge/sticky", BeAnything),
+            // The working folder, which is made where an image lacks it.
             ("edge/nonexistent", BeAnything),
-        ]);
-        if flavour.name == "fly" {
-            all.push(("tmp", BeAnything));
+            ("edge", HaveAnotherTime),
+            // A later layer deletes hard3: an overlay goes on counting it.
+            ("edge/hard1", CountMoreNames),
+            ("edge/hard2", CountMoreNames),
+            ("edge/hard4", CountMoreNames),
+        ];
+        if flavour.name == FLY.name {
+            exceptions.push(("tmp", BeAnything));
         }
-        all
+        pair.compare(flavour, &flags, &exceptions);
+        let name = "/edge/gr\u{fc}n-\u{6f22}\u{5b57}-\u{1f680}";
+        pair.hash(flavour, &flags, &[name, "/edge/hard-across-layers", "/edge/sparse"]);
+        // What the configuration says, as the user of the image.
+        let script = "id -u; id -g; pwd; stat -c %u .; echo \"$EQ,${EMPTY-unset}\"";
+        let words = [&flags[..], &[&*pair.id, "--", "/bin/sh", "-c", script]].concat();
+        let output = rkt.pod(flavour, &words).ok();
+        assert_eq!(output.stdout, "1000\n1000\n/edge/nonexistent\n1000\na=b=c,\n");
     });
 }
 
 #[test]
 fn twenty_layers_show_one_tree() {
     needs!(Root);
-    compare("layers20", |flavour| {
-        let mut all = OURS.to_vec();
-        if flavour.name == "fly" {
-            all.push(("tmp", BeAnything));
-        }
-        all
+    let pair = Pair::new("layers20");
+    each(&[], |flavour| {
+        let own = if flavour.name == NSPAWN.name {
+            // The image's own name is not the pod's.
+            ("etc/hostname", BeAnything)
+        } else {
+            ("tmp", BeAnything)
+        };
+        pair.compare(flavour, &[], &[own]);
+        // Deleted, emptied and replaced by later layers: the last word of each.
+        let paths = ["/corpus/last", "/corpus/l09", "/corpus/l17/id", "/usr/bin/python3.11"];
+        pair.hash(flavour, &[], &paths);
     });
 }
