@@ -3,17 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod corpus;
 mod demo;
 mod dist;
 mod error;
+mod ground;
 mod layers;
 mod licences;
 mod metadata;
 mod say;
 mod setup;
 mod size;
+mod soak;
 mod test;
 mod usage;
 mod workspace;
@@ -29,7 +32,7 @@ struct Task {
     run: fn(&Workspace, &[String]) -> Result<(), TaskError>,
 }
 
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 10] = [
     Task {
         name: "demo",
         about: "build rkt, make an image of this host's programs, run it as a pod",
@@ -61,6 +64,16 @@ const TASKS: [Task; 8] = [
         run: layers::run,
     },
     Task { name: "size", about: "find files that are too long", run: size::run },
+    Task {
+        name: "bench",
+        about: "measure against the kernel's floor and other runtimes: start | fetch [CORPUS]",
+        run: bench::run,
+    },
+    Task {
+        name: "soak",
+        about: "many pods, or kills at any system call: pods [N] | kill [N] [SEED]",
+        run: soak::run,
+    },
     Task { name: "licences", about: "compare the dependencies with deny.toml", run: licences::run },
 ];
 

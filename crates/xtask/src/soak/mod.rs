@@ -1,0 +1,26 @@
+//! `soak`: what shows only after many pods, or after a death at the wrong moment.
+
+mod pods;
+
+use crate::bench::build;
+use crate::dist::Profile;
+use crate::error::TaskError;
+use crate::workspace::Workspace;
+
+const USAGE: &str = "usage: cargo xtask soak pods [--quick] [N] | soak kill [--quick] [N] [SEED]";
+
+/// `cargo xtask soak pods [--quick] [N] | kill [--quick] [N] [SEED]`
+pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
+    let usage = || TaskError::Usage(USAGE.to_owned());
+    let (name, rest) = words.split_first().ok_or_else(usage)?;
+    let (profile, rest) = Profile::take(rest);
+    let numbers: Result<Vec<u64>, _> = rest.iter().map(|word| word.parse()).collect();
+    let numbers = numbers.map_err(|_| usage())?;
+    match (name.as_str(), numbers.as_slice()) {
+        ("pods", [] | [_]) => {
+            build(workspace, profile)?;
+            pods::run(workspace, numbers.first().copied().unwrap_or(500))
+        }
+        _ => Err(usage()),
+    }
+}
