@@ -39,7 +39,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<(), TaskError> {
     let floor = Floor::build(workspace)?;
     let ground = Ground::make(workspace, "start")?;
     let engine = Engine { ground: &ground };
-    let bench = Bench { image: ground.image("true", &["/bin/true"])?, ground: &ground, floor };
+    let bench = Bench { image: ground.stored("true", &["/bin/true"])?, ground: &ground, floor };
     bench.settle()?;
     bundle(&ground)?;
     engine.import()?;

@@ -49,8 +49,15 @@ impl Ground {
         }
         let dist = workspace.path("target/dist");
         let top = workspace.path("target").join(format!("ground-{name}-{}", std::process::id()));
-        let ground = Self { rkt: dist.join("rkt"), top, dist, ended: false };
-        fs::create_dir(&ground.top).at("make", &ground.top)?;
+        fs::create_dir(&top).at("make", &top)?;
+        let own = top.join("dist");
+        let ground = Self { rkt: own.join("rkt"), top, dist: own, ended: false };
+        fs::create_dir(&ground.dist).at("make", &ground.dist)?;
+        // What is built meanwhile must not change what is measured.
+        for name in ["rkt", "stage1-nspawn.aci", "stage1-fly.aci"] {
+            let path = dist.join(name);
+            fs::copy(&path, ground.dist.join(name)).at("copy", path)?;
+        }
         for folder in ["config", "root/bin", "root/dev", "root/proc", "root/sys", "root/tmp"] {
             let path = ground.top.join(folder);
             fs::create_dir_all(&path).at("make", path)?;
@@ -105,6 +112,12 @@ impl Ground {
         tar.arg("-C").arg(&folder).arg("manifest").arg("-C").arg(&self.top).arg("root");
         call(&mut tar)?;
         Ok(image)
+    }
+
+    /// The same, in the store; its id.
+    pub(crate) fn stored(&self, name: &str, exec: &[&str]) -> Result<String, TaskError> {
+        let image = self.image(name, exec)?;
+        Ok(self.rkt(&["fetch", "--full", &image])?.trim().to_owned())
     }
 
     /// The words that call the program here: no configuration of the host's, no signatures.
@@ -189,6 +202,18 @@ impl Ground {
     }
 
     fn clear(&self) -> Result<(), TaskError> {
+        self.force()?;
+        let mut remove = Command::new("rm");
+        call(remove.args(["-rf", "--one-file-system"]).arg(&self.top))
+    }
+
+    /// Kills every process that belongs here.
+    pub(crate) fn end_processes(&self) {
+        leaks::end(&self.top);
+    }
+
+    /// Ends and undoes everything but the folders, with the program where it can and without it where it cannot.
+    pub(crate) fn force(&self) -> Result<(), TaskError> {
         let mut pods: BTreeSet<String> = self.pods().into_iter().map(|(_, pod)| pod).collect();
         if self.rkt.exists() && self.data().join("pods").exists() {
             self.stop()?;
@@ -201,8 +226,7 @@ impl Ground {
             let _ = umount2(point.as_str(), MntFlags::MNT_DETACH);
         }
         leaks::remove_groups(&pods);
-        let mut remove = Command::new("rm");
-        call(remove.args(["-rf", "--one-file-system"]).arg(&self.top))
+        Ok(())
     }
 }
 

@@ -1,6 +1,10 @@
 //! `soak`: what shows only after many pods, or after a death at the wrong moment.
 
+mod checks;
+mod kill;
 mod pods;
+mod scenes;
+mod tracer;
 
 use crate::bench::build;
 use crate::dist::Profile;
@@ -20,6 +24,11 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
         ("pods", [] | [_]) => {
             build(workspace, profile)?;
             pods::run(workspace, numbers.first().copied().unwrap_or(500))
+        }
+        ("kill", [] | [_] | [_, _]) => {
+            build(workspace, profile)?;
+            let count = numbers.first().copied().unwrap_or(300);
+            kill::run(workspace, count, numbers.get(1).copied())
         }
         _ => Err(usage()),
     }

@@ -28,7 +28,7 @@ pub(super) fn run(workspace: &Workspace, count: u64) -> Result<(), TaskError> {
         return Err(TaskError::Usage(format!("at least {} pods are compared", 2 * EDGE)));
     }
     let ground = Ground::make(workspace, "pods")?;
-    let image = ground.image("true", &["/bin/true"])?;
+    let image = ground.stored("true", &["/bin/true"])?;
     let stage1 = ground.stage1("nspawn");
     let words = ["run", &stage1, "--net=none", &image];
     // The first start also brings the images.

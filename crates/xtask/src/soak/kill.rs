@@ -1,0 +1,231 @@
+//! `soak kill`: a process of a command dies as it enters a system call, any process, any call. The disk must be sound
+//! then, and what the death left behind must go with the next collection.
+
+use super::checks::{Truth, pods};
+use super::scenes::{Cast, SCENES, Scene, empty};
+use super::tracer::{Moment, trace};
+use crate::error::{At, TaskError};
+use crate::ground::{Ground, MARK};
+use crate::say;
+use crate::workspace::Workspace;
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where the C library keeps the numbers of system calls.
+const NUMBERS: &str = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
+
+/// Kills and judges.
+pub(super) fn run(workspace: &Workspace, count: u64, seed: Option<u64>) -> Result<(), TaskError> {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = seed.unwrap_or(u64::from(clock.subsec_nanos()));
+    say::line(&format!("seed {seed}"));
+    let ground = Ground::make(workspace, "kill")?;
+    let cast = Cast::make(&ground)?;
+    let truth = Truth::learn(&ground, &cast)?;
+    let soak = Soak { truth, cast, ground: &ground, calls: numbers()? };
+    let map = soak.map()?;
+    let mut random = Random(seed);
+    let mut tally = Tally::default();
+    for index in choose(&mut random, count, map.total()) {
+        if let Some((scene, moment)) = map.find(index) {
+            soak.point(scene, moment, &mut tally)?;
+        }
+    }
+    let Tally { tried, missed, found } = tally;
+    say::line(&format!("seed {seed}: {tried} deaths, {} of them with findings", found.len()));
+    say::line(&format!("{missed} points were not reached, since no two runs make the same calls"));
+    ground.end()?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(TaskError::Broken { rule: "not sound after a death", found })
+}
+
+struct Soak<'a> {
+    ground: &'a Ground,
+    cast: Cast,
+    truth: Truth,
+    /// Names of system calls by number.
+    calls: Vec<(u64, String)>,
+}
+
+/// How it went so far.
+#[derive(Default)]
+struct Tally {
+    tried: usize,
+    missed: usize,
+    found: Vec<String>,
+}
+
+impl Soak<'_> {
+    /// Runs every scene once undisturbed, and counts its moments.
+    fn map(&self) -> Result<Map, TaskError> {
+        let mut map = Map::default();
+        for scene in SCENES {
+            let words = scene.set(self.ground, &self.cast)?;
+            let seen = self.trace(&words, None)?;
+            let all: u64 = seen.calls.iter().sum();
+            let processes = seen.calls.len();
+            say::line(&format!("{scene:?}: {processes} processes and threads, {all} system calls"));
+            let found =
+                [pods(self.ground, BTreeSet::new())?, self.truth.store(self.ground)?].concat();
+            if seen.hung || !found.is_empty() {
+                let rule = "not sound although nobody died";
+                return Err(TaskError::Broken { rule, found });
+            }
+            map.scenes.push((scene, seen.calls));
+        }
+        Ok(map)
+    }
+
+    fn trace(
+        &self,
+        words: &[String],
+        death: Option<Moment>,
+    ) -> Result<super::tracer::Trace, TaskError> {
+        let mark = self.ground.top.to_string_lossy();
+        trace(words, (MARK, &mark), death, &|| self.ground.end_processes())
+    }
+
+    /// Lets one process die at one moment, and looks at what is left.
+    fn point(&self, scene: Scene, moment: Moment, tally: &mut Tally) -> Result<(), TaskError> {
+        let words = scene.set(self.ground, &self.cast)?;
+        let mut seen: BTreeSet<String> =
+            self.ground.pods().into_iter().map(|(_, pod)| pod).collect();
+        let trace = self.trace(&words, Some(moment))?;
+        seen.extend(self.ground.pods().into_iter().map(|(_, pod)| pod));
+        let mut found = self.truth.store(self.ground)?;
+        found.extend(pods(self.ground, seen)?);
+        if trace.hung {
+            found.push("it hung and was killed".to_owned());
+        }
+        match trace.killed_at {
+            Some(_) => tally.tried += 1,
+            None => tally.missed += 1,
+        }
+        if matches!(scene, Scene::Fetch | Scene::FetchLayers) {
+            found.extend(self.again(&words)?);
+        }
+        if !found.is_empty() {
+            let call = trace.killed_at.map_or("never reached", |number| self.name(number));
+            let Moment { process, call: nth } = moment;
+            let what = found.join("\n      ");
+            let text =
+                format!("{scene:?}, process {process}, system call {nth} ({call}):\n      {what}");
+            say::line(&text);
+            tally.found.push(text);
+            self.reset()?;
+        }
+        Ok(())
+    }
+
+    /// A second fetch brings what the first could not.
+    fn again(&self, words: &[String]) -> Result<Vec<String>, TaskError> {
+        let short: Vec<&str> = words.iter().map(String::as_str).collect();
+        let last = short.last().copied().unwrap_or_default();
+        let said = self.ground.ask(&["fetch", last])?;
+        if said.status.success() {
+            return self.truth.store(self.ground);
+        }
+        Ok(vec![format!("the next fetch says: {} {}", said.status, said.err.trim())])
+    }
+
+    /// What one death spoiled is no fault of the next.
+    fn reset(&self) -> Result<(), TaskError> {
+        self.ground.force()?;
+        empty(self.ground)
+    }
+
+    fn name(&self, number: u64) -> &str {
+        let known = self.calls.iter().find(|(other, _)| *other == number);
+        known.map_or("unknown", |(_, name)| name)
+    }
+}
+
+fn numbers() -> Result<Vec<(u64, String)>, TaskError> {
+    let text = fs::read_to_string(NUMBERS).at("read", NUMBERS)?;
+    let line = |line: &str| {
+        let (name, number) = line.strip_prefix("#define __NR_")?.split_once(' ')?;
+        Some((number.trim().parse().ok()?, name.to_owned()))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+/// The moments of all scenes, one after the other.
+#[derive(Debug, Default)]
+struct Map {
+    scenes: Vec<(Scene, Vec<u64>)>,
+}
+
+impl Map {
+    fn total(&self) -> u64 {
+        self.scenes.iter().flat_map(|(_, calls)| calls).sum()
+    }
+
+    fn find(&self, mut index: u64) -> Option<(Scene, Moment)> {
+        for (scene, calls) in &self.scenes {
+            for (process, count) in calls.iter().enumerate() {
+                if index < *count {
+                    return Some((*scene, Moment { process, call: index + 1 }));
+                }
+                index -= count;
+            }
+        }
+        None
+    }
+}
+
+/// So many different numbers below a limit, in a random order.
+fn choose(random: &mut Random, count: u64, limit: u64) -> Vec<u64> {
+    let mut chosen = BTreeSet::new();
+    let mut order = Vec::new();
+    while (order.len() as u64) < count.min(limit) {
+        let index = random.next() % limit;
+        if chosen.insert(index) {
+            order.push(index);
+        }
+    }
+    order
+}
+
+/// Numbers without a pattern that matters here: `SplitMix64`.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_moment_is_found_once() {
+        let map = Map { scenes: vec![(Scene::Fetch, vec![2, 0, 1]), (Scene::Stop, vec![1])] };
+        let all: Vec<_> = (0..map.total()).filter_map(|index| map.find(index)).collect();
+        let moment = |process, call| Moment { process, call };
+        let expected = [
+            (Scene::Fetch, moment(0, 1)),
+            (Scene::Fetch, moment(0, 2)),
+            (Scene::Fetch, moment(2, 1)),
+            (Scene::Stop, moment(0, 1)),
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(map.find(4), None);
+    }
+
+    #[test]
+    fn a_seed_chooses_the_same_different_points() {
+        let chosen = choose(&mut Random(7), 50, 60);
+        assert_eq!(chosen, choose(&mut Random(7), 50, 60));
+        assert_eq!(chosen.iter().collect::<BTreeSet<_>>().len(), 50);
+        assert_eq!(choose(&mut Random(7), 50, 3).len(), 3);
+    }
+}
