@@ -19,7 +19,8 @@ struct Part {
 }
 
 const PARTS: [Part; 8] = [
-    Part { name: "setup", budget: 4, run: |workspace| setup::run(workspace, &[]) },
+    // Half of it for real images, which are built once.
+    Part { name: "setup", budget: 9, run: |workspace| setup::run(workspace, &[]) },
     Part { name: "fmt", budget: 1, run: format },
     Part { name: "size", budget: 1, run: |workspace| size::run(workspace, &[]) },
     Part { name: "layers", budget: 1, run: |workspace| layers::run(workspace, &[]) },

@@ -18,11 +18,12 @@ fn table() -> Vec<(String, Vec<String>)> {
     lines.map(row).collect()
 }
 
-/// The tests in the files beside this one, as `file::name`.
+/// The tests in the files beside this one and in those about real images, as `file::name`.
 fn tests() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/acceptance");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let entries = ["acceptance", "corpus"].map(|name| fs::read_dir(folder.join(name)).unwrap());
     let mut found = BTreeSet::new();
-    for entry in fs::read_dir(folder).unwrap().flatten() {
+    for entry in entries.into_iter().flatten().flatten() {
         let path = entry.path();
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
