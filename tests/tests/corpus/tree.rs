@@ -61,17 +61,21 @@ fn entry(
 ) -> Entry {
     let mut more = String::new();
     if stat.is_symlink() {
-        more = format!(" -> {:?}", fs::read_link(real).unwrap());
+        more = format!(" -> {}", shown(&fs::read_link(real).unwrap()));
     }
     if !stat.is_dir() && stat.nlink() > 1 {
         let name = first.entry((stat.dev(), stat.ino())).or_insert_with(|| path.to_owned());
-        more = format!("{more} is {name:?}");
+        more = format!("{more} is {}", shown(name));
     }
     let size = if stat.is_dir() { 0 } else { stat.size() };
     let (mode, owner, device) = (stat.mode(), (stat.uid(), stat.gid()), stat.rdev());
     let what = format!("{mode:o} {owner:?} {device:x} {size} {:?}{more}", attributes(real));
     let names = if stat.is_dir() { 1 } else { stat.nlink() };
     Entry { what, names, time: (stat.mtime(), stat.mtime_nsec()), is_file: stat.is_file() }
+}
+
+fn shown(path: &Path) -> String {
+    path.as_os_str().as_bytes().escape_ascii().to_string()
 }
 
 fn attributes(path: &Path) -> BTreeMap<String, String> {
@@ -113,12 +117,13 @@ pub(crate) fn same(ours: &Path, theirs: &Path, exceptions: &[Exception<'_>]) {
             }
             continue;
         }
+        let name = shown(path);
         let (Some(one), Some(two)) = (mine.get(path), other.get(path)) else {
-            wrong.push(format!("{path:?}: {:?} beside {:?}", mine.get(path), other.get(path)));
+            wrong.push(format!("{name}: {:?} beside {:?}", mine.get(path), other.get(path)));
             continue;
         };
         if one.what != two.what {
-            wrong.push(format!("{path:?}: {} beside {}", one.what, two.what));
+            wrong.push(format!("{name}: {} beside {}", one.what, two.what));
         }
         let (times, names) = ((one.time, two.time), (one.names, two.names));
         for (differs, may, text) in [
@@ -130,12 +135,12 @@ pub(crate) fn same(ours: &Path, theirs: &Path, exceptions: &[Exception<'_>]) {
                 exceptions.iter().find(|(at, what)| path == Path::new(at) && *what == may);
             match allowed {
                 _ if !differs => {}
-                Some((name, _)) => drop(used.insert(name)),
-                None => wrong.push(format!("{path:?}: {text}")),
+                Some((at, _)) => drop(used.insert(at)),
+                None => wrong.push(format!("{name}: {text}")),
             }
         }
         if one.is_file && two.is_file && !equal(&ours.join(path), &theirs.join(path)) {
-            wrong.push(format!("{path:?}: other content"));
+            wrong.push(format!("{name}: other content"));
         }
     }
     let list = wrong.iter().take(50).map(String::as_str).collect::<Vec<_>>().join("\n");

@@ -85,8 +85,8 @@ impl Pair {
             .map(|path| {
                 let content = fs::read(self.theirs.join(path.trim_start_matches('/'))).unwrap();
                 let hash = Sha256::digest(&content);
-                let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("{hex}  {path}")
+                let hex: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{}  {path}", hex.concat())
             })
             .collect();
         assert_eq!(output.lines(), expected);
