@@ -264,14 +264,30 @@ fn isolators(image: &ImageArgs) -> Result<Vec<Isolator>, Failure> {
     Ok(isolators)
 }
 
-/// Writes the pod's UUID where the user wants it.
+/// Writes the pod's UUID where the user wants it. Who waits for the file finds all of it: it is written beside its place
+/// and renamed, unless something special (a pipe, a terminal) has that place.
 pub(crate) fn save_uuid(args: &Parsed, uuid: appc::PodUuid) -> Result<(), Failure> {
-    let Some(path) = args.value("uuid-file-save") else { return Ok(()) };
-    std::fs::write(path, uuid.to_string())
-        .and_then(|()| {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            std::fs::set_permissions(Path::new(path), mode)
-        })
+    let Some(path) = args.value("uuid-file-save").map(Path::new) else { return Ok(()) };
+    let special = std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+    let write = || -> std::io::Result<()> {
+        if special {
+            return std::fs::write(path, uuid.to_string());
+        }
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{uuid}"));
+        let aside = path.with_file_name(name);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let done = std::fs::write(&aside, uuid.to_string())
+            .and_then(|()| std::fs::set_permissions(&aside, mode))
+            .and_then(|()| std::fs::rename(&aside, path));
+        if done.is_err() {
+            // The failure itself is what matters.
+            drop(std::fs::remove_file(&aside));
+        }
+        done
+    };
+    write()
         .at("open", path)
         .map_err(|error| Failure::because("error saving pod UUID to file", error))
 }
