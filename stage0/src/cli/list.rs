@@ -38,17 +38,19 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::because("failed to get pod handles", error))?;
     let mut problems: Vec<Failure> = listing.problems.into_iter().map(Failure::alone).collect();
     let mut views = Vec::with_capacity(listing.pods.len());
+    let format = args.value("format").unwrap_or_default();
+    let look = if format.is_empty() { Sighting::outline } else { Sighting::view };
     for sighting in &listing.pods {
-        match sighting.view() {
+        match look(sighting) {
             Ok(view) => views.push(view),
             // It was deleted while it was looked at.
             Err(_) if !sighting.is_there() && gone(cx, sighting) => {}
             Err(error) => problems.push(Failure::alone(error)),
         }
     }
-    match args.value("format") {
-        Some("json") => cx.print(&json::compact(&all(&views))),
-        Some("json-pretty") => cx.print(&json::pretty(&all(&views), "\t")),
+    match format {
+        "json" => cx.print(&json::compact(&all(&views))),
+        "json-pretty" => cx.print(&json::pretty(&all(&views), "\t")),
         _ => {
             let text = table(&views, args);
             if !text.is_empty() {

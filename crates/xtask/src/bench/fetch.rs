@@ -1,6 +1,7 @@
 //! `bench fetch`: images of the corpus from a registry on loopback into a store, beside other tools and beside
 //! `zcat | tar`, which is what unpacking costs when nothing is verified.
 
+use super::engine::Engine;
 use super::require;
 use super::stopwatch::{Floor, Plan, Samples};
 use super::verdict::Verdict;
@@ -52,7 +53,9 @@ pub(super) fn run(workspace: &Workspace, corpus: &Path) -> Result<(), TaskError>
     let floor = Floor::build(workspace)?;
     let ground = Ground::make(workspace, "fetch")?;
     let registry = Registry::start(workspace, corpus, &ground)?;
-    let bench = Bench { ground: &ground, corpus, floor, scripts: ground.top.join("scripts") };
+    let engine = Engine::new(&ground);
+    let scripts = ground.top.join("scripts");
+    let bench = Bench { ground: &ground, corpus, floor, engine, scripts };
     fs::create_dir(&bench.scripts).at("make", &bench.scripts)?;
     let mut verdict = Verdict::default();
     for image in &images {
@@ -62,6 +65,7 @@ pub(super) fn run(workspace: &Workspace, corpus: &Path) -> Result<(), TaskError>
         bench.layers(&mut verdict)?;
     }
     registry.stop()?;
+    drop(bench);
     ground.end()?;
     verdict.end()
 }
@@ -70,21 +74,15 @@ struct Bench<'a> {
     ground: &'a Ground,
     corpus: &'a Path,
     floor: Floor,
+    engine: Engine,
     scripts: PathBuf,
 }
 
 impl Bench<'_> {
     /// Every image starts with an empty store.
     fn emptied(&self) -> String {
-        let folder = |name| self.ground.word(name);
-        format!(
-            "rm -rf --one-file-system {} {} {}; if mountpoint -q {engine}/overlay; then umount {engine}/overlay; fi; \
-             rm -rf --one-file-system {engine}",
-            folder("data"),
-            folder("out"),
-            folder("engine-state"),
-            engine = folder("engine")
-        )
+        let (data, out) = (self.ground.word("data"), self.ground.word("out"));
+        format!("rm -rf --one-file-system {data} {out}; {}", self.engine.removal())
     }
 
     fn fetch(&self, image: &str) -> Vec<String> {
@@ -126,12 +124,8 @@ impl Bench<'_> {
     }
 
     fn podman(&self, image: &str) -> Vec<String> {
-        let call = format!(
-            "podman --root {} --runroot {} --cgroup-manager=cgroupfs pull -q --tls-verify=false 127.0.0.1:{PORT}/{image}:latest",
-            self.ground.word("engine"),
-            self.ground.word("engine-state")
-        );
-        call.split(' ').map(str::to_owned).collect()
+        let image = format!("127.0.0.1:{PORT}/{image}:latest");
+        self.engine.words(&["pull", "-q", "--tls-verify=false", &image])
     }
 
     fn measure(&self, plan: &Plan, names: &[&str]) -> Result<Samples, TaskError> {

@@ -1,6 +1,7 @@
 //! `bench`: what it costs, measured in turn with what the kernel asks at least and with other runtimes, on the same
 //! machine in the same minute. Ratios are judged, times are only shown: a machine that is busy is unfair to all.
 
+mod engine;
 mod fetch;
 mod start;
 pub(crate) mod stopwatch;

@@ -1,12 +1,13 @@
 //! `bench start`: from the command to the end of `/bin/true` in a stored image.
 
+use super::engine::Engine;
 use super::require;
 use super::stopwatch::{Floor, Plan, Samples, Taken, median};
 use super::verdict::Verdict;
 use crate::error::{At, TaskError};
 use crate::ground::{COLLECT, Ground};
 use crate::say;
-use crate::workspace::{Workspace, call, read};
+use crate::workspace::{Workspace, call};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
@@ -38,16 +39,17 @@ pub(super) fn run(workspace: &Workspace) -> Result<(), TaskError> {
     require(&["crun", "podman"])?;
     let floor = Floor::build(workspace)?;
     let ground = Ground::make(workspace, "start")?;
-    let engine = Engine { ground: &ground };
+    let engine = Engine::new(&ground);
     let bench = Bench { image: ground.stored("true", &["/bin/true"])?, ground: &ground, floor };
     bench.settle()?;
     bundle(&ground)?;
-    engine.import()?;
+    engine.import(&ground)?;
     let mut verdict = Verdict::default();
     bench.warm(&mut verdict)?;
     bench.cold(&mut verdict)?;
     bench.engine(&engine, &mut verdict)?;
     bench.crowd(&mut verdict)?;
+    drop(engine);
     ground.end()?;
     verdict.end()
 }
@@ -135,7 +137,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn engine(&self, engine: &Engine<'_>, verdict: &mut Verdict) -> Result<(), TaskError> {
+    fn engine(&self, engine: &Engine, verdict: &mut Verdict) -> Result<(), TaskError> {
         say::title("beside an engine");
         let mut plan = Plan::new(ENGINE, RUNNABLE, 30);
         plan.add(NSPAWN, self.words("nspawn"), None);
@@ -217,32 +219,4 @@ fn bundle(ground: &Ground) -> Result<(), TaskError> {
         process.insert("args".to_owned(), serde_json::json!(["/bin/true"]));
     }
     fs::write(&path, config.to_string()).at("write", path)
-}
-
-/// podman with storage of its own.
-struct Engine<'a> {
-    ground: &'a Ground,
-}
-
-impl Engine<'_> {
-    fn words(&self, words: &[&str]) -> Vec<String> {
-        let (root, state) = (self.ground.word("engine"), self.ground.word("engine-state"));
-        let mut all: Vec<String> =
-            ["podman", "--root", &root, "--runroot", &state, "--cgroup-manager=cgroupfs"]
-                .into_iter()
-                .map(str::to_owned)
-                .collect();
-        all.extend(words.iter().map(|word| (*word).to_owned()));
-        all
-    }
-
-    /// The same root as an image.
-    fn import(&self) -> Result<(), TaskError> {
-        let archive = self.ground.word("root.tar");
-        let mut tar = Command::new("tar");
-        call(tar.args(["-cf", &archive, "-C"]).arg(self.ground.root()).arg("."))?;
-        let words = self.words(&["import", "--quiet", &archive, "bench"]);
-        let (program, rest) = words.split_first().map_or(("podman", &[][..]), |(p, r)| (p, r));
-        read(Command::new(program).args(rest)).map(drop)
-    }
 }

@@ -49,6 +49,7 @@ impl Ground {
         }
         let dist = workspace.path("target/dist");
         let top = workspace.path("target").join(format!("ground-{name}-{}", std::process::id()));
+        clear_orphans(&workspace.path("target"));
         fs::create_dir(&top).at("make", &top)?;
         let own = top.join("dist");
         let ground = Self { rkt: own.join("rkt"), top, dist: own, ended: false };
@@ -179,12 +180,13 @@ impl Ground {
         found
     }
 
-    /// Kills what runs.
+    /// Kills what runs, and waits until it is over: `stop` only says that it should be.
     pub(crate) fn stop(&self) -> Result<(), TaskError> {
         for (phase, pod) in self.pods() {
             if phase == "run" {
                 // It may have ended by itself: what counts is what is found afterwards.
                 drop(self.ask(&["stop", "--force", &pod])?);
+                drop(self.ask(&["status", "--wait=10s", &pod])?);
             }
         }
         Ok(())
@@ -236,6 +238,18 @@ impl Drop for Ground {
             && let Err(error) = self.clear()
         {
             say::problem(&error);
+        }
+    }
+}
+
+/// Removes grounds whose measurement was killed.
+fn clear_orphans(target: &Path) {
+    for name in names(target) {
+        let maker = name.strip_prefix("ground-").and_then(|name| name.rsplit('-').next());
+        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let top = target.join(name);
+            let dist = top.join("dist");
+            drop(Ground { rkt: dist.join("rkt"), top, dist, ended: false });
         }
     }
 }

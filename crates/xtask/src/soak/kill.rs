@@ -27,7 +27,10 @@ pub(super) fn run(workspace: &Workspace, count: u64, seed: Option<u64>) -> Resul
     let map = soak.map()?;
     let mut random = Random(seed);
     let mut tally = Tally::default();
-    for index in choose(&mut random, count, map.total()) {
+    for (turn, index) in choose(&mut random, count, map.total()).into_iter().enumerate() {
+        if turn > 0 && turn % 50 == 0 {
+            say::line(&format!("{turn} points"));
+        }
         if let Some((scene, moment)) = map.find(index) {
             soak.point(scene, moment, &mut tally)?;
         }

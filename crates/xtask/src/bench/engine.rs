@@ -1,0 +1,57 @@
+//! podman with storage of its own, gone afterwards.
+
+use crate::error::TaskError;
+use crate::ground::Ground;
+use crate::say;
+use crate::workspace::{call, read};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// podman with storage of its own.
+#[derive(Debug)]
+pub(super) struct Engine {
+    root: String,
+    /// podman wants a short path here.
+    state: PathBuf,
+}
+
+impl Engine {
+    /// Chooses the places; podman makes what it finds missing.
+    pub(super) fn new(ground: &Ground) -> Self {
+        let state = std::env::temp_dir().join(format!("rkt-engine-{}", std::process::id()));
+        Self { root: ground.word("engine"), state }
+    }
+
+    /// The words that call it.
+    pub(super) fn words(&self, words: &[&str]) -> Vec<String> {
+        let state = self.state.to_string_lossy();
+        let own =
+            ["podman", "--root", &self.root, "--runroot", &state, "--cgroup-manager=cgroupfs"];
+        own.into_iter().chain(words.iter().copied()).map(str::to_owned).collect()
+    }
+
+    /// Stores a folder as an image called `bench`.
+    pub(super) fn import(&self, ground: &Ground) -> Result<(), TaskError> {
+        let archive = ground.word("root.tar");
+        let mut tar = Command::new("tar");
+        call(tar.args(["-cf", &archive, "-C"]).arg(ground.root()).arg("."))?;
+        let words = self.words(&["import", "--quiet", &archive, "bench"]);
+        read(Command::new("podman").args(words.iter().skip(1))).map(drop)
+    }
+
+    /// The shell command that removes all of it. podman binds its storage onto itself.
+    pub(super) fn removal(&self) -> String {
+        let (root, state) = (&self.root, self.state.display());
+        format!(
+            "if mountpoint -q {root}/overlay; then umount {root}/overlay; fi; rm -rf --one-file-system {root} {state}"
+        )
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(error) = call(Command::new("sh").args(["-ec", &self.removal()])) {
+            say::problem(&error);
+        }
+    }
+}
