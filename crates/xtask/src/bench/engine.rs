@@ -1,11 +1,14 @@
 //! podman with storage of its own, gone afterwards.
 
 use crate::error::TaskError;
-use crate::ground::Ground;
+use crate::ground::{Ground, names};
 use crate::say;
 use crate::workspace::{call, read};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+const GROUPS: &str = "/sys/fs/cgroup";
 
 /// podman with storage of its own.
 #[derive(Debug)]
@@ -13,13 +16,17 @@ pub(super) struct Engine {
     root: String,
     /// podman wants a short path here.
     state: PathBuf,
+    /// The groups around its containers that it makes and leaves.
+    groups: Vec<PathBuf>,
 }
 
 impl Engine {
     /// Chooses the places; podman makes what it finds missing.
     pub(super) fn new(ground: &Ground) -> Self {
         let state = std::env::temp_dir().join(format!("rkt-engine-{}", std::process::id()));
-        Self { root: ground.word("engine"), state }
+        let group = |controller: &String| Path::new(GROUPS).join(controller).join("libpod_parent");
+        let groups = names(Path::new(GROUPS)).iter().map(group).filter(|path| !path.exists());
+        Self { root: ground.word("engine"), state, groups: groups.collect() }
     }
 
     /// The words that call it.
@@ -52,6 +59,9 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if let Err(error) = call(Command::new("sh").args(["-ec", &self.removal()])) {
             say::problem(&error);
+        }
+        for group in &self.groups {
+            drop(fs::remove_dir(group));
         }
     }
 }
