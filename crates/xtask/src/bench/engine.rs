@@ -24,8 +24,8 @@ impl Engine {
     /// Chooses the places; podman makes what it finds missing.
     pub(super) fn new(ground: &Ground) -> Self {
         let state = std::env::temp_dir().join(format!("rkt-engine-{}", std::process::id()));
-        let group = |controller: &String| Path::new(GROUPS).join(controller).join("libpod_parent");
-        let groups = names(Path::new(GROUPS)).iter().map(group).filter(|path| !path.exists());
+        let group = |controller: String| Path::new(GROUPS).join(controller).join("libpod_parent");
+        let groups = names(Path::new(GROUPS)).into_iter().map(group).filter(|path| !path.exists());
         Self { root: ground.word("engine"), state, groups: groups.collect() }
     }
 
@@ -61,6 +61,7 @@ impl Drop for Engine {
             say::problem(&error);
         }
         for group in &self.groups {
+            drop(fs::remove_dir(group.join("conmon")));
             drop(fs::remove_dir(group));
         }
     }
