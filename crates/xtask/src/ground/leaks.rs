@@ -13,8 +13,8 @@ const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Everything that belongs to this folder or to one of these pods.
 pub(super) fn of(folder: &Path, pods: &BTreeSet<String>) -> Vec<String> {
-    let mut found: Vec<String> =
-        mounts_below(folder).into_iter().map(|path| format!("mount {path}")).collect();
+    let mounts = mounts_below(folder).into_iter().filter(|path| Path::new(path) != folder);
+    let mut found: Vec<String> = mounts.map(|path| format!("mount {path}")).collect();
     found.extend(processes(folder, pods).into_iter().map(|pid| {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         format!("process {pid} {}", command.replace('\0', " "))
@@ -23,7 +23,7 @@ pub(super) fn of(folder: &Path, pods: &BTreeSet<String>) -> Vec<String> {
     found
 }
 
-/// The mount points below a folder, in the order they were made.
+/// The mount points at and below a folder, in the order they were made.
 pub(crate) fn mounts_below(folder: &Path) -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
