@@ -152,8 +152,13 @@ impl Sighting {
 
     fn look_at(&self, whole: bool) -> Result<PodView, ViewError> {
         let (dir, state) = (&self.dir, self.state);
-        let manifest = self.manifest()?.unwrap_or_default();
         let ran = state.has_run();
+        let manifest = match self.manifest() {
+            Ok(manifest) => manifest.unwrap_or_default(),
+            // It is being written, or who wrote it died; only what is prepared is complete.
+            Err(_) if !ran && state != State::Prepared => PodManifest::default(),
+            Err(error) => return Err(error),
+        };
         let ended = ran && whole;
         let status_dir = if ended { dir.state_dir()? } else { String::new() };
         let mut apps = Vec::with_capacity(manifest.apps.len());

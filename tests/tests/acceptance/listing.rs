@@ -162,6 +162,22 @@ fn status_waits_for_the_end() {
 }
 
 #[test]
+fn a_pod_whose_maker_died_while_it_wrote_is_no_error_of_the_list() {
+    let rkt = Rkt::new();
+    let prepared = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", "true"]);
+    let pods = rkt.data.join("pods");
+    let aborted = pods.join("prepare").join(&prepared);
+    fs::rename(pods.join("prepared").join(&prepared), &aborted).unwrap();
+    fs::write(aborted.join("pod"), "").unwrap();
+    let list = rkt.run(&["list"]).ok();
+    assert_eq!(list.stderr, "");
+    assert!(list.stdout.contains("aborted prepare"), "{list:#?}");
+    // One that is complete has no excuse.
+    fs::rename(&aborted, pods.join("prepared").join(&prepared)).unwrap();
+    assert!(rkt.run(&["list"]).ok().stderr.contains("1 error(s)"));
+}
+
+#[test]
 fn status_waits_until_the_pod_is_ready() {
     let rkt = Rkt::new();
     let (_running, uuid) = rkt.sleeper(&NSPAWN);

@@ -46,12 +46,17 @@ impl Engine {
         read(Command::new("podman").args(words.iter().skip(1))).map(drop)
     }
 
-    /// The shell command that removes all of it. podman binds its storage onto itself.
-    pub(super) fn removal(&self) -> String {
+    /// The shell command that forgets its state; what is stored can then be moved or removed, since podman binds its
+    /// storage onto itself.
+    pub(super) fn release(&self) -> String {
         let (root, state) = (&self.root, self.state.display());
         format!(
-            "if mountpoint -q {root}/overlay; then umount {root}/overlay; fi; rm -rf --one-file-system {root} {state}"
+            "if mountpoint -q {root}/overlay; then umount {root}/overlay; fi; rm -rf --one-file-system {state}"
         )
+    }
+
+    fn removal(&self) -> String {
+        format!("{}; rm -rf --one-file-system {}", self.release(), self.root)
     }
 }
 

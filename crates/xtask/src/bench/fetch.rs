@@ -51,12 +51,9 @@ pub(super) fn run(workspace: &Workspace, corpus: &Path) -> Result<(), TaskError>
     let text = fs::read_to_string(&path).at("read", &path)?;
     let images: Vec<&str> = text.lines().filter_map(|line| line.split('\t').next()).collect();
     let floor = Floor::build(workspace)?;
-    let ground = Ground::make(workspace, "fetch")?;
+    let ground = Ground::make(workspace, "registry")?;
     let registry = Registry::start(workspace, corpus, &ground)?;
-    let engine = Engine::new(&ground);
-    let scripts = ground.top.join("scripts");
-    let bench = Bench { ground: &ground, corpus, floor, engine, scripts };
-    fs::create_dir(&bench.scripts).at("make", &bench.scripts)?;
+    let bench = Bench { workspace, corpus, floor };
     let mut verdict = Verdict::default();
     for image in &images {
         bench.image(image, &mut verdict)?;
@@ -65,24 +62,98 @@ pub(super) fn run(workspace: &Workspace, corpus: &Path) -> Result<(), TaskError>
         bench.layers(&mut verdict)?;
     }
     registry.stop()?;
-    drop(bench);
     ground.end()?;
     verdict.end()
 }
 
 struct Bench<'a> {
-    ground: &'a Ground,
+    workspace: &'a Workspace,
     corpus: &'a Path,
     floor: Floor,
-    engine: Engine,
-    scripts: PathBuf,
 }
 
 impl Bench<'_> {
-    /// Every image starts with an empty store.
-    fn emptied(&self) -> String {
-        let (data, out) = (self.ground.word("data"), self.ground.word("out"));
-        format!("rm -rf --one-file-system {data} {out}; {}", self.engine.removal())
+    fn measure(&self, plan: &Plan, place: Place, names: &[&str]) -> Result<Samples, TaskError> {
+        let samples = self.floor.measure(plan, &place.ground.top)?;
+        place.end()?;
+        samples.show(names);
+        Ok(samples)
+    }
+
+    fn image(&self, image: &str, verdict: &mut Verdict) -> Result<(), TaskError> {
+        say::title(image);
+        let place = Place::make(self.workspace, image)?;
+        let before = place.before();
+        let mut plan = Plan::new(ROUNDS, 2, PATIENCE);
+        plan.add(FLOOR, place.least(self.corpus, image)?, Some(&before));
+        plan.add(OURS, place.fetch(image), Some(&before));
+        plan.add(TOOLS, place.tools(image)?, Some(&before));
+        plan.add(PODMAN, place.podman(image), Some(&before));
+        let samples = self.measure(&plan, place, &[FLOOR, OURS, TOOLS, PODMAN])?;
+        let cpu = samples.ratio(OURS, FLOOR, |run| run.cpu);
+        let what = format!("{image}: CPU / zcat | tar");
+        match image {
+            ONE_LAYER => verdict.most(&what, cpu, 1.0, None),
+            MANY_FILES => verdict.most(&what, cpu, 1.5, None),
+            _ => Verdict::show(&what, cpu),
+        }
+        for other in [TOOLS, PODMAN] {
+            let ratio = samples.ratio(OURS, other, |run| run.cpu);
+            Verdict::show(&format!("{image}: CPU / {other}"), ratio);
+            let ratio = samples.ratio(OURS, other, |run| run.wall);
+            Verdict::show(&format!("{image}: wall / {other}"), ratio);
+        }
+        // The window of gzip is far below the measure's own step.
+        verdict.most(&format!("{image}: peak MiB"), samples.most(OURS, |run| run.peak), 32.0, None);
+        Ok(())
+    }
+
+    /// The same tree in twenty layers and in one.
+    fn layers(&self, verdict: &mut Verdict) -> Result<(), TaskError> {
+        say::title("twenty layers and one");
+        let place = Place::make(self.workspace, "layers")?;
+        let before = place.before();
+        let mut plan = Plan::new(ROUNDS + 2, 2, PATIENCE);
+        for image in [FLAT, LAYERS] {
+            plan.add(image, place.fetch(image), Some(&before));
+        }
+        let samples = self.measure(&plan, place, &[FLAT, LAYERS])?;
+        let ratio = samples.ratio(LAYERS, FLAT, |run| run.wall);
+        verdict.most("layers20: wall / layers20-flat", ratio, 1.0, None);
+        Ok(())
+    }
+}
+
+/// Where one image is unpacked by all.
+struct Place {
+    engine: Engine,
+    ground: Ground,
+}
+
+impl Place {
+    fn make(workspace: &Workspace, name: &str) -> Result<Self, TaskError> {
+        let ground = Ground::make(workspace, name)?;
+        let path = ground.top.join("scripts");
+        fs::create_dir(&path).at("make", path)?;
+        Ok(Self { engine: Engine::new(&ground), ground })
+    }
+
+    fn end(self) -> Result<(), TaskError> {
+        drop(self.engine);
+        self.ground.end()
+    }
+
+    /// Every command starts with an empty store. What was there is only moved: deleting files would make it dear to
+    /// create the next ones.
+    fn before(&self) -> String {
+        let folder = |name| self.ground.word(name);
+        let (old, all) =
+            (folder("old"), [folder("data"), folder("out"), folder("engine")].join(" "));
+        format!(
+            "{}; mkdir -p {old}; now=$(mktemp -d {old}/XXXXXX); for folder in {all}; do \
+             if [ -e $folder ]; then mv $folder $now; fi; done; sync",
+            self.engine.release()
+        )
     }
 
     fn fetch(&self, image: &str) -> Vec<String> {
@@ -91,7 +162,7 @@ impl Bench<'_> {
 
     /// A shell script; the words that run it.
     fn script(&self, name: &str, text: &str) -> Result<Vec<String>, TaskError> {
-        let path = self.scripts.join(name);
+        let path = self.ground.top.join("scripts").join(name);
         fs::write(&path, text).at("write", &path)?;
         Ok(["sh", "-e"]
             .map(str::to_owned)
@@ -101,9 +172,9 @@ impl Bench<'_> {
     }
 
     /// Each layer into a folder of its own, nothing verified.
-    fn least(&self, image: &str) -> Result<Vec<String>, TaskError> {
+    fn least(&self, corpus: &Path, image: &str) -> Result<Vec<String>, TaskError> {
         let out = self.ground.word("out");
-        let all = layers(self.corpus, image)?;
+        let all = layers(corpus, image)?;
         let line = |(index, blob): (usize, &PathBuf)| {
             let (tar, blob) =
                 ("tar --extract --preserve-permissions --numeric-owner", blob.display());
@@ -126,54 +197,6 @@ impl Bench<'_> {
     fn podman(&self, image: &str) -> Vec<String> {
         let image = format!("127.0.0.1:{PORT}/{image}:latest");
         self.engine.words(&["pull", "-q", "--tls-verify=false", &image])
-    }
-
-    fn measure(&self, plan: &Plan, names: &[&str]) -> Result<Samples, TaskError> {
-        let samples = self.floor.measure(plan, &self.ground.top)?;
-        call(Command::new("sh").args(["-ec", &self.emptied()]))?;
-        samples.show(names);
-        Ok(samples)
-    }
-
-    fn image(&self, image: &str, verdict: &mut Verdict) -> Result<(), TaskError> {
-        say::title(image);
-        let before = self.emptied();
-        let mut plan = Plan::new(ROUNDS, 2, PATIENCE);
-        plan.add(FLOOR, self.least(image)?, Some(&before));
-        plan.add(OURS, self.fetch(image), Some(&before));
-        plan.add(TOOLS, self.tools(image)?, Some(&before));
-        plan.add(PODMAN, self.podman(image), Some(&before));
-        let samples = self.measure(&plan, &[FLOOR, OURS, TOOLS, PODMAN])?;
-        let cpu = samples.ratio(OURS, FLOOR, |run| run.cpu);
-        let what = format!("{image}: CPU / zcat | tar");
-        match image {
-            ONE_LAYER => verdict.most(&what, cpu, 1.0, None),
-            MANY_FILES => verdict.most(&what, cpu, 1.5, None),
-            _ => Verdict::show(&what, cpu),
-        }
-        for other in [TOOLS, PODMAN] {
-            let ratio = samples.ratio(OURS, other, |run| run.cpu);
-            Verdict::show(&format!("{image}: CPU / {other}"), ratio);
-            let ratio = samples.ratio(OURS, other, |run| run.wall);
-            Verdict::show(&format!("{image}: wall / {other}"), ratio);
-        }
-        // The window of gzip is far below the measure's own step.
-        verdict.most(&format!("{image}: peak MiB"), samples.most(OURS, |run| run.peak), 32.0, None);
-        Ok(())
-    }
-
-    /// The same tree in twenty layers and in one.
-    fn layers(&self, verdict: &mut Verdict) -> Result<(), TaskError> {
-        say::title("twenty layers and one");
-        let before = self.emptied();
-        let mut plan = Plan::new(ROUNDS + 2, 2, PATIENCE);
-        for image in [FLAT, LAYERS] {
-            plan.add(image, self.fetch(image), Some(&before));
-        }
-        let samples = self.measure(&plan, &[FLAT, LAYERS])?;
-        let ratio = samples.ratio(LAYERS, FLAT, |run| run.wall);
-        verdict.most("layers20: wall / layers20-flat", ratio, 1.0, None);
-        Ok(())
     }
 }
 
