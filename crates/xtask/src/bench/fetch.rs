@@ -55,11 +55,11 @@ pub(super) fn run(workspace: &Workspace, corpus: &Path) -> Result<(), TaskError>
     let registry = Registry::start(workspace, corpus, &ground)?;
     let bench = Bench { workspace, corpus, floor };
     let mut verdict = Verdict::default();
-    for image in &images {
-        bench.image(image, &mut verdict)?;
-    }
     if images.contains(&LAYERS) && images.contains(&FLAT) {
         bench.layers(&mut verdict)?;
+    }
+    for image in &images {
+        bench.image(image, &mut verdict)?;
     }
     registry.stop()?;
     ground.end()?;

@@ -247,7 +247,7 @@ impl Drop for Ground {
 /// looks past it at every new file, so on a disk on which others just deleted many files (tests, builds, a collection)
 /// most of a pod's start is that search. Without loop devices it is measured with it.
 fn settle(top: &Path) {
-    let script = "truncate -s 8G \"$1.img\"; mkfs.ext4 -q -F -E lazy_itable_init=1 \"$1.img\"; \
+    let script = "truncate -s 24G \"$1.img\"; mkfs.ext4 -q -F -i 8192 -E lazy_itable_init=1 \"$1.img\"; \
                   mount -o loop \"$1.img\" \"$1\"; rm \"$1.img\"";
     let mut shell = Command::new("sh");
     if call(shell.args(["-ec", script, "sh"]).arg(top).stderr(Stdio::null())).is_err() {
