@@ -1,10 +1,15 @@
 //! `rkt stop`.
 
+use std::time::{Duration, Instant};
+
 use stage0::launch;
-use stage0::pod::{Sighting, State};
+use stage0::pod::{Sighting, State, until_over};
 use stage1_abi::StopArgs;
 
 use super::{Command, Context, ExitCode, Failure, Flag, Grammar, Parsed, pods};
+
+/// How long killed processes are waited for.
+const KILLED: Duration = Duration::from_secs(5);
 
 /// How it is called.
 pub(crate) const COMMAND: Command = Command {
@@ -53,7 +58,13 @@ fn stop(cx: &Context, sighting: &Sighting, force: bool) -> Result<(), Failure> {
     }
     let doing = format!("error stopping pod \"{uuid}\"");
     launch::stop(&sighting.dir, &StopArgs { force, uuid })
-        .map_err(|error| Failure::because(doing, error))?;
+        .map_err(|error| Failure::because(doing.clone(), error))?;
+    if force {
+        // Killed processes are gone in an instant, and then the pod may be removed.
+        let deadline = Instant::now() + KILLED;
+        until_over(&pods::pods(cx)?, uuid, Some(deadline))
+            .map_err(|error| Failure::because(doing, error))?;
+    }
     cx.print(&format!("\"{uuid}\""));
     Ok(())
 }
