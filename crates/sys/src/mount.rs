@@ -1,7 +1,8 @@
 //! Mounts by descriptor: detached trees that are made, changed and then put in place, so that no path is looked up twice.
 #![expect(unsafe_code, reason = "mount_setattr(2) has no safe wrapper")]
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
@@ -133,25 +134,7 @@ impl Overlay<'_> {
     /// # Errors
     /// As the kernel says; its longer explanation, where it gives one, is the text of the error.
     pub fn mount(&self) -> io::Result<OwnedFd> {
-        let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        match self.configure(fs.as_fd()) {
-            Ok(()) => Ok(rustix::mount::fsmount(
-                fs.as_fd(),
-                FsMountFlags::FSMOUNT_CLOEXEC,
-                MountAttrFlags::empty(),
-            )?),
-            Err(cause) => Err(explained(fs.as_fd(), cause)),
-        }
-    }
-
-    fn configure(&self, fs: BorrowedFd<'_>) -> io::Result<()> {
-        use rustix::mount::{fsconfig_create, fsconfig_set_string};
-        set_lower(fs, self.lower)?;
-        fsconfig_set_string(fs, c"upperdir", self.upper)?;
-        fsconfig_set_string(fs, c"workdir", self.work)?;
-        // Nothing that runs survives a power cut, so nothing of it is synced, least of all the whole disk at unmount.
-        rustix::mount::fsconfig_set_flag(fs, c"volatile")?;
-        Ok(fsconfig_create(fs)?)
+        overlay(self.lower, Some((self.upper, self.work)), MountAttrFlags::empty())
     }
 }
 
@@ -160,48 +143,90 @@ impl Overlay<'_> {
 /// # Errors
 /// As [`Overlay::mount`]; a single root is no stack.
 pub fn stack(lower: &[PathBuf]) -> io::Result<OwnedFd> {
-    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let configured =
-        set_lower(fs.as_fd(), lower).and_then(|()| Ok(rustix::mount::fsconfig_create(fs.as_fd())?));
-    if let Err(cause) = configured {
-        return Err(explained(fs.as_fd(), cause));
-    }
-    let rights = MountAttrFlags::MOUNT_ATTR_RDONLY;
-    Ok(rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, rights)?)
+    overlay(lower, None, MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
-fn set_lower(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> io::Result<()> {
-    use rustix::mount::fsconfig_set_string;
-    fsconfig_set_string(fs, c"source", c"overlay")?;
-    let mut first = true;
-    for layer in lower.iter().rev() {
-        match fsconfig_set_string(fs, c"lowerdir+", layer.as_path()) {
-            Ok(()) => {}
-            // Kernels before 6.5 know one string of all layers only.
-            Err(rustix::io::Errno::INVAL) if first => return joined(fs, lower),
-            Err(other) => return Err(other.into()),
+/// How the kernel is told of the layers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// One by one, as kernels from 6.5 on want it.
+    Each,
+    /// In one string. Older kernels take a whole configuration as a string and judge it at the end.
+    Joined,
+}
+
+fn overlay(
+    lower: &[PathBuf],
+    own: Option<(&Path, &Path)>,
+    rights: MountAttrFlags,
+) -> io::Result<OwnedFd> {
+    let mut telling = Telling::Each;
+    loop {
+        let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        match configure(fs.as_fd(), lower, own, telling) {
+            Ok(()) => {
+                let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+                return Ok(rustix::mount::fsmount(fs.as_fd(), flags, rights)?);
+            }
+            Err(Errno::INVAL) if telling == Telling::Each => telling = Telling::Joined,
+            Err(cause) => return Err(explained(fs.as_fd(), cause.into())),
         }
-        first = false;
     }
-    Ok(())
 }
 
-/// `lowerdir=TOP:…:LOWEST`, with what separates layers escaped.
-fn joined(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> io::Result<()> {
+fn configure(
+    fs: BorrowedFd<'_>,
+    lower: &[PathBuf],
+    own: Option<(&Path, &Path)>,
+    telling: Telling,
+) -> Result<(), Errno> {
+    use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string};
+    fsconfig_set_string(fs, c"source", c"overlay")?;
+    // Held until the kernel has looked the layers up.
+    let mut doors = Vec::new();
+    match telling {
+        Telling::Each => {
+            for layer in lower.iter().rev() {
+                fsconfig_set_string(fs, c"lowerdir+", layer.as_path())?;
+            }
+        }
+        Telling::Joined => {
+            fsconfig_set_string(fs, c"lowerdir", joined(lower, &mut doors)?.as_slice())?;
+        }
+    }
+    if let Some((upper, work)) = own {
+        fsconfig_set_string(fs, c"upperdir", upper)?;
+        fsconfig_set_string(fs, c"workdir", work)?;
+        // Nothing that runs survives a power cut, so nothing of it is synced, least of all the whole disk at unmount.
+        fsconfig_set_flag(fs, c"volatile")?;
+    }
+    fsconfig_create(fs)
+}
+
+/// `TOP:…:LOWEST`, with what separates layers escaped. A comma cannot be: such a layer goes by its descriptor.
+fn joined(lower: &[PathBuf], doors: &mut Vec<OwnedFd>) -> Result<Vec<u8>, Errno> {
     use std::os::unix::ffi::OsStrExt;
     let mut all = Vec::new();
     for layer in lower.iter().rev() {
         if !all.is_empty() {
             all.push(b':');
         }
-        for byte in layer.as_os_str().as_bytes() {
+        let bytes = layer.as_os_str().as_bytes();
+        if bytes.contains(&b',') {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let door = rustix::fs::open(layer, flags, Mode::empty())?;
+            all.extend(format!("/proc/self/fd/{}", door.as_raw_fd()).bytes());
+            doors.push(door);
+            continue;
+        }
+        for byte in bytes {
             if matches!(byte, b':' | b'\\') {
                 all.push(b'\\');
             }
             all.push(*byte);
         }
     }
-    Ok(rustix::mount::fsconfig_set_string(fs, c"lowerdir", all.as_slice())?)
+    Ok(all)
 }
 
 /// The kernel's own words for a failed configuration, if it left any.
