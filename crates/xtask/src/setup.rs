@@ -36,7 +36,7 @@ const NEEDS: [Need; 15] = [
     Need { what: "jq", package: "jq" },
     // Stops programs at chosen system calls.
     Need { what: "strace", package: "strace" },
-    Need { what: "python3", package: "python3-minimal" },
+    Need { what: "python3", package: "python3" },
 ];
 
 /// `cargo xtask setup`
