@@ -1,15 +1,15 @@
 //! `rkt export`.
 
-use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, ErrorKind, Write as _};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use stage0::launch::interface_of;
 use stage0::pod::{Mounts, State};
-use sys::path::At as _;
+use sys::path::PathError;
 
+use super::output::Output;
 use super::{Command, Context, ExitCode, Failure, Flag, Grammar, Parsed, pods};
 
 /// What everything that goes wrong with the output is called.
@@ -47,41 +47,23 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         return Err(Failure::new("pod has mounts left in its roots: run rkt gc first"));
     }
     let interface = interface_of(&sighting.dir).map_err(|error| Failure::because(DOING, error))?;
-    let (file, written) = create(output, args.bool("overwrite"))?;
-    let failed = |error: io::Error| Failure::because(DOING, error);
-    let done = || -> Result<(), Failure> {
-        let encoder = GzEncoder::new(BufWriter::new(file), Compression::default());
-        let encoder = sighting
-            .export(&app, &interface, encoder)
-            .map_err(|error| Failure::because(DOING, error))?;
-        encoder.finish().and_then(|mut out| out.flush()).map_err(failed)?;
-        if written != output {
-            std::fs::rename(&written, output)
-                .at("rename", output)
-                .map_err(|error| Failure::because(DOING, error))?;
-        }
-        Ok(())
-    };
-    let done = done();
-    if done.is_err() {
-        // The failure itself is what matters.
-        drop(std::fs::remove_file(&written));
-    }
-    done.map(|()| ExitCode::SUCCESS)
+    let (output, file) = Output::create(output, args.bool("overwrite")).map_err(refused)?;
+    let encoder = GzEncoder::new(BufWriter::new(file), Compression::default());
+    let encoder = sighting
+        .export(&app, &interface, encoder)
+        .map_err(|error| Failure::because(DOING, error))?;
+    encoder
+        .finish()
+        .and_then(|mut out| out.flush())
+        .map_err(|error| Failure::because(DOING, error))?;
+    output.finish().map_err(|error| Failure::because(DOING, error))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The file to write, which is not yet the one that it replaces.
-fn create(output: &Path, overwrite: bool) -> Result<(File, PathBuf), Failure> {
-    let path = if overwrite && output.exists() {
-        output.with_extension(format!("aci.{}", std::process::id()))
+fn refused(error: PathError) -> Failure {
+    if error.kind() == ErrorKind::AlreadyExists {
+        Failure::new(format!("{DOING}: target file exists")).hint("try --overwrite")
     } else {
-        output.to_owned()
-    };
-    match File::create_new(&path) {
-        Ok(file) => Ok((file, path)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(Failure::new(format!("{DOING}: target file exists")).hint("try --overwrite"))
-        }
-        Err(error) => Err(error).at("open", &path).map_err(|error| Failure::because(DOING, error)),
+        Failure::because(DOING, error)
     }
 }

@@ -32,6 +32,7 @@ mod image_rm;
 mod json_pod;
 mod list;
 mod logger;
+mod output;
 mod pod_request;
 mod pods;
 mod prepare;

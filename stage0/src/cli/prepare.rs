@@ -1,11 +1,11 @@
 //! `rkt prepare`.
 
 use stage0::pod::{Pod, PodsDir};
-use stage0::prepare::prepare;
+use stage0::prepare::{PodRequest, Prepared};
 
 use super::pod_request::{Wishes, save_uuid};
 use super::run::discard;
-use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, run_flags};
+use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, pods, run_flags};
 
 /// How it is called.
 pub(crate) const COMMAND: Command = Command {
@@ -21,16 +21,8 @@ pub(crate) const COMMAND: Command = Command {
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     cx.require_root()?;
     let request = Wishes::read(args)?.find(cx, args)?;
-    let store = cx.store()?;
-    let pods = PodsDir::open(cx.data_dir()?);
-    let created =
-        Pod::create(&pods).map_err(|error| Failure::because("error creating new pod", error))?;
-    if let Err(failure) = save_uuid(args, created.uuid()) {
-        discard(created.discard(&pods));
-        return Err(failure);
-    }
-    let prepared = prepare(&pods, store, created, &request)
-        .map_err(|error| Failure::because("error setting up stage0", error))?;
+    let pods = pods::pods(cx)?;
+    let prepared = fill(cx, args, &pods, &request)?;
     if !args.bool("quiet") {
         for note in &prepared.notes {
             cx.note(note);
@@ -42,4 +34,22 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::because("unable to transition to prepared", error))?;
     cx.print(&uuid.to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a pod and fills it; what cannot be filled leaves nothing.
+pub(super) fn fill(
+    cx: &Context,
+    args: &Parsed,
+    pods: &PodsDir,
+    request: &PodRequest,
+) -> Result<Prepared, Failure> {
+    let store = cx.store()?;
+    let created =
+        Pod::create(pods).map_err(|error| Failure::because("error creating new pod", error))?;
+    if let Err(failure) = save_uuid(args, created.uuid()) {
+        discard(created.discard(pods));
+        return Err(failure);
+    }
+    stage0::prepare::prepare(pods, store, created, request)
+        .map_err(|error| Failure::because("error setting up stage0", error))
 }

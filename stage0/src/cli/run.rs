@@ -2,10 +2,12 @@
 
 use stage0::launch::{RunRequest, become_pod, check_network};
 use stage0::pod::{Pod, PodsDir, Running};
-use stage0::prepare::{Content, PodRequest, prepare};
+use stage0::prepare::{Content, PodRequest};
 
-use super::pod_request::{Wishes, save_uuid};
-use super::{Command, Context, ExitCode, Failure, Grammar, Parsed, run_flags, run_request};
+use super::pod_request::Wishes;
+use super::{
+    Command, Context, ExitCode, Failure, Grammar, Parsed, pods, prepare, run_flags, run_request,
+};
 
 /// How it is called.
 pub(crate) const COMMAND: Command = Command {
@@ -33,16 +35,8 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let pod = wishes.find(cx, args)?;
     check(cx, &pod, &request, args)?;
 
-    let store = cx.store()?;
-    let pods = PodsDir::open(cx.data_dir()?);
-    let created =
-        Pod::create(&pods).map_err(|error| Failure::because("error creating new pod", error))?;
-    if let Err(failure) = save_uuid(args, created.uuid()) {
-        discard(created.discard(&pods));
-        return Err(failure);
-    }
-    let prepared = prepare(&pods, store, created, &pod)
-        .map_err(|error| Failure::because("error setting up stage0", error))?;
+    let pods = pods::pods(cx)?;
+    let prepared = prepare::fill(cx, args, &pods, &pod)?;
     for note in &prepared.notes {
         cx.note(note);
     }
