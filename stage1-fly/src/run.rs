@@ -179,10 +179,9 @@ fn become_app(
     lock: &LockFd,
 ) -> Result<u8, FlyError> {
     watch::leave_watcher(&app.spec.name, dir, lock)?;
-    dir.write(
-        pod_dir::PGID,
-        rustix::process::getpgrp().as_raw_nonzero().get().to_string().as_bytes(),
-    )?;
+    if let Some(group) = sys::process::group_of(None) {
+        dir.write(pod_dir::PGID, group.as_raw_nonzero().get().to_string().as_bytes())?;
+    }
     dir.write_pid(rustix::process::getpid().as_raw_nonzero().get())?;
     dir.write_supervisor_ready()?;
     let failure = launch.become_it();

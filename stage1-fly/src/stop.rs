@@ -47,7 +47,7 @@ fn signal_group(dir: &PodDir, signal: i32) -> Result<bool, FlyError> {
     // The group's number stays taken while any member lives; a member must be in the pod's control group.
     let members =
         recorded(dir)?.iter().flat_map(|folder| cgroup::members(folder)).collect::<Vec<_>>();
-    let lives = members.iter().any(|pid| rustix::process::getpgid(Some(*pid)) == Ok(group));
+    let lives = members.iter().any(|pid| sys::process::group_of(Some(*pid)) == Some(group));
     Ok(lives && sys::process::kill_group(group, signal).is_ok())
 }
 

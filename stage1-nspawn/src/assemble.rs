@@ -133,6 +133,9 @@ fn take(pod: &Pod, app: &PodApp, dir: &PodDir) -> Result<Sources, RunError> {
 /// A terminal of the app's own devpts, which is its console, too.
 fn terminal() -> Result<Pair, RunError> {
     let pair = sys::terminal::open(c"/dev/pts/ptmx").doing("cannot open a terminal")?;
+    // Before any program can ask for it.
+    sys::terminal::copy_size(rustix::stdio::stdin(), pair.master.as_fd())
+        .doing("cannot set the size of the terminal")?;
     let console = mount::copy_tree(CWD, c"/dev/pts/0", Depth::Single).at("open", "/dev/pts/0")?;
     mount::attach_at(console.as_fd(), c"/dev/console").at("mount", "/dev/console")?;
     Ok(pair)

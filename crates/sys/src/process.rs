@@ -266,6 +266,13 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The process group of a process, or of the caller; `None` if the process is gone, or its group is led from outside the
+/// caller's pid namespace and so has no number here.
+pub fn group_of(pid: Option<Pid>) -> Option<Pid> {
+    let pid = pid.map(|pid| nix::unistd::Pid::from_raw(pid.as_raw_nonzero().get()));
+    nix::unistd::getpgid(pid).ok().and_then(|group| Pid::from_raw(group.as_raw()))
+}
+
 /// Sends a signal by number to every process of the group that a process leads.
 pub fn kill_group(leader: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: two numbers, no memory; a bad signal is EINVAL.

@@ -6,7 +6,8 @@ mod support;
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
-use support::{Pod, app, eventually, finish, shell};
+use support::{Pod, app, eventually, finish, kill, shell};
+use sys::signal::number;
 
 const STOP: &str = env!("CARGO_BIN_EXE_fly-stop");
 const GC: &str = env!("CARGO_BIN_EXE_fly-gc");
@@ -205,9 +206,7 @@ fn with_a_notify_socket_the_app_is_the_main_process() {
         sleeper = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap();
         sleeper.split_whitespace().count() == 1
     });
-    assert!(
-        std::process::Command::new("kill").args(["-9", sleeper.trim()]).status().unwrap().success()
-    );
+    kill(&sleeper, number::KILL).unwrap();
     let done = finish(child);
     assert_eq!((done.code, done.out.trim()), (Some(5), main.as_str()));
     eventually("the lock is free", || !pod.is_locked());

@@ -6,7 +6,8 @@ mod support;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use support::{Pod, app, eventually, finish, shell};
+use support::{Pod, app, eventually, finish, kill, shell};
+use sys::signal::number;
 
 const STOP: &str = env!("CARGO_BIN_EXE_nspawn-stop");
 const GC: &str = env!("CARGO_BIN_EXE_nspawn-gc");
@@ -343,13 +344,7 @@ fn stop_asks_and_force_kills() {
 fn signals_to_the_caller_reach_the_pod() {
     let pod = Pod::new(&[shell("a", "trap 'echo usr; exit 4' USR1; echo up; sleep 1000 & wait")]);
     let child = pod.start();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-USR1", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill(&child.id().to_string(), number::USER1).unwrap();
     let done = finish(child);
     assert_eq!((done.code, done.out.as_str()), (Some(4), "usr\n"));
 }
@@ -367,9 +362,7 @@ fn whoever_is_killed_takes_all_along() {
                 .collect::<String>()
         };
         assert!(!members(&pod).is_empty());
-        assert!(
-            std::process::Command::new("kill").args(["-9", &victim]).status().unwrap().success()
-        );
+        kill(&victim, number::KILL).unwrap();
         child.wait().unwrap();
         eventually("the pod's processes are gone", || members(&pod).is_empty());
         eventually("the lock is free", || !pod.is_locked());

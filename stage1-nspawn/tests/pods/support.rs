@@ -161,7 +161,7 @@ impl Drop for Pod {
         if let Ok(pid) = fs::read_to_string(self.path.join("pid"))
             && self.is_locked()
         {
-            drop(Command::new("kill").args(["-9", &pid]).status());
+            drop(kill(&pid, sys::signal::number::KILL));
         }
         let record = fs::read_to_string(self.path.join("subcgroup")).unwrap_or_default();
         for folder in record.lines().skip(1).map(PathBuf::from) {
@@ -205,4 +205,10 @@ fn make_root(root: &Path) {
     fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nweb:x:34:\n").unwrap();
     fs::write(root.join("data/seed"), "from the image").unwrap();
+}
+
+/// Sends a signal to the process whose number a file or a program told.
+pub(crate) fn kill(pid: &str, signal: i32) -> std::io::Result<()> {
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    sys::process::kill(pid.ok_or(std::io::ErrorKind::InvalidInput)?, signal)
 }
