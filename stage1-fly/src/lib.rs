@@ -16,5 +16,6 @@ pub mod gc;
 pub mod pod;
 pub mod root;
 pub mod run;
+mod shown;
 pub mod stop;
 pub mod watch;

@@ -2,6 +2,7 @@
 
 use crate::error::{Doing, FlyError};
 use crate::pod::FlyApp;
+use crate::shown::Shown;
 use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, statx, symlinkat};
 use rustix::io::Errno;
 use stage1_abi::{DnsMode, PodDir, RunArgs};
@@ -15,7 +16,7 @@ use sys::namespace::{self, Kinds};
 use sys::path::{At, PathError};
 
 /// Folders of the host that every app sees.
-const HOST: [&str; 3] = ["/dev", "/proc", "/sys"];
+const HOST: [&str; 3] = ["dev", "proc", "sys"];
 /// Says that a path is where something is mounted.
 const MOUNT_ROOT: u64 = 0x2000;
 
@@ -26,9 +27,10 @@ const MOUNT_ROOT: u64 = 0x2000;
 /// A volume's source is missing, or a mount is refused.
 pub fn assemble(app: &FlyApp, dir: &PodDir, args: &RunArgs) -> Result<OwnedFd, FlyError> {
     let mut host = Vec::with_capacity(HOST.len());
-    for path in HOST {
-        share(Path::new(path))?;
-        host.push((path, mount::copy_tree(CWD, path, Depth::Recursive).at("open", path)?));
+    for name in HOST {
+        let path = &Path::new("/").join(name);
+        share(path)?;
+        host.push((name, mount::copy_tree(CWD, path, Depth::Recursive).at("open", path)?));
     }
     for step in &app.plan.steps {
         if let Source::Host(path) = &step.source {
@@ -57,22 +59,24 @@ pub fn assemble(app: &FlyApp, dir: &PodDir, args: &RunArgs) -> Result<OwnedFd, F
     let here = PodDir::current()?;
     let root = app.files.mount(here.as_fd()).at("mount", "/")?;
     mount::attach_at(root.as_fd(), c".").at("mount", "/")?;
-    for (path, tree) in &host {
-        put(root.as_fd(), path, tree.as_fd())?;
+    let mut shown = Shown::new(root)?;
+    // What follows links of the image comes before there is anything of the host that they could lead to.
+    temporary(shown.root())?;
+    defaults(shown.root(), app, args)?;
+    for (name, tree) in host {
+        shown.show_host(name, tree)?;
     }
-    let temporary =
-        mount::fresh(c"tmpfs", &[(c"mode", c"1777")], Restrict::NONE).at("mount", "/tmp")?;
-    put(root.as_fd(), "/tmp", temporary.as_fd())?;
-    defaults(root.as_fd(), app, args)?;
-    sources.attach(root.as_fd())?;
+    shown.attach(sources)?;
+    let root = shown.root();
     if app.spec.seeded {
-        let identity = identity::resolve(root.as_fd(), &app.spec.identity)?;
-        files::make_directory(root.as_fd(), Path::new(&app.spec.directory), &identity)?;
+        let identity = identity::resolve(root, &app.spec.identity)?;
+        let path = Path::new(&app.spec.directory);
+        files::make_directory(root, path, &identity, &|folder| shown.may_make(folder))?;
     }
     if app.spec.root == Access::ReadOnly {
-        mount::restrict(root.as_fd(), Restrict::READ_ONLY, Depth::Single).at("mount", "/")?;
+        mount::restrict(root, Restrict::READ_ONLY, Depth::Single).at("mount", "/")?;
     }
-    Ok(root)
+    Ok(shown.into_root())
 }
 
 /// Makes a mount of the host's, with all below it, exchange mounts with its copies. A path inside a mount is left as it
@@ -87,9 +91,11 @@ fn share(path: &Path) -> Result<(), PathError> {
     mount::set_propagation(open.as_fd(), Propagation::Shared, Depth::Recursive).at("mount", path)
 }
 
-fn put(root: BorrowedFd<'_>, path: &str, tree: BorrowedFd<'_>) -> Result<(), PathError> {
+fn temporary(root: BorrowedFd<'_>) -> Result<(), PathError> {
+    let path = "/tmp";
+    let tree = mount::fresh(c"tmpfs", &[(c"mode", c"1777")], Restrict::NONE).at("mount", path)?;
     let target = beneath::ensure(root, Path::new(path), Make::Folder).at("open", path)?;
-    mount::attach(tree, target.as_fd()).at("mount", path)
+    mount::attach(tree.as_fd(), target.as_fd()).at("mount", path)
 }
 
 /// What an app expects below `/etc` and an image may lack.

@@ -8,6 +8,7 @@ use stage2::mounts::Access;
 use stage2::{Identity, Sources, files, identity, kernel_fs, sources};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use sys::beneath;
 use sys::mount::{self, Depth, Propagation, Restrict};
 use sys::path::{At, PathError};
 use sys::terminal::Pair;
@@ -94,7 +95,8 @@ fn one(pod: &Pod, app: &PodApp, wants_terminal: bool) -> Result<Root, RunError> 
     let terminal = if wants_terminal { Some(terminal()?) } else { None };
     let identity = identity::resolve(root.as_fd(), &app.spec.identity)?;
     if app.spec.seeded {
-        files::make_directory(root.as_fd(), Path::new(&app.spec.directory), &identity)?;
+        let path = Path::new(&app.spec.directory);
+        files::make_directory(root.as_fd(), path, &identity, &beneath::anywhere)?;
     }
     if app.spec.root == Access::ReadOnly {
         mount::restrict(root.as_fd(), Restrict::READ_ONLY, Depth::Single).at("mount", "/")?;

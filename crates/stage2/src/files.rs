@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use sys::beneath::{self, Make};
+use sys::beneath::{self, Guard, Make};
 use sys::mount::{self, Depth};
 use sys::path::{At, PathError};
 
@@ -69,19 +69,20 @@ pub fn create(etc: BorrowedFd<'_>, name: &str, text: &str) -> Result<bool, PathE
 }
 
 /// Makes the working directory of an app, and gives it to the app, where an image has none and its format promises one
-/// ([`AppSpec::seeded`](crate::AppSpec)).
+/// ([`AppSpec::seeded`](crate::AppSpec)). `guard` may bar folders that are not the app's own.
 ///
 /// # Errors
-/// The path leads over something that is no folder, or the root is read-only.
+/// The path leads over something that is no folder or into something barred, or the root is read-only.
 pub fn make_directory(
     root: BorrowedFd<'_>,
     path: &Path,
     identity: &Identity,
+    guard: Guard<'_>,
 ) -> Result<(), PathError> {
     if beneath::open(root, path, OFlags::PATH).is_ok() {
         return Ok(());
     }
-    let made = beneath::ensure(root, path, Make::Folder).at("mkdir", path)?;
+    let made = beneath::ensure_where(root, path, Make::Folder, guard).at("mkdir", path)?;
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::fs::chownat(&made, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).at("chown", path)
 }

@@ -8,13 +8,13 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use sys::beneath::{self, Make};
+use sys::beneath::{self, Guard, Make};
 use sys::mount::{self, Depth, Restrict};
 use sys::path::{At, PathError};
 
 /// A tree that is attached nowhere yet.
 #[derive(Debug)]
-struct Taken {
+pub struct Taken {
     tree: OwnedFd,
     target: PathBuf,
     make: Make,
@@ -89,18 +89,41 @@ impl Sources {
     /// A target cannot be made, or cannot carry the mount.
     pub fn attach(self, root: BorrowedFd<'_>) -> Result<(), PathError> {
         for taken in self.taken {
-            let target =
-                beneath::ensure(root, &taken.target, taken.make).at("open", &taken.target)?;
-            if taken.seed {
-                seed::fill(target.as_fd(), taken.tree.as_fd()).at("copy", &taken.target)?;
-                if taken.access == Access::ReadOnly {
-                    mount::restrict(taken.tree.as_fd(), Restrict::READ_ONLY, taken.depth)
-                        .at("mount", &taken.target)?;
-                }
-            }
-            mount::attach(taken.tree.as_fd(), target.as_fd()).at("mount", &taken.target)?;
+            let target = taken.target(root, &beneath::anywhere)?;
+            taken.attach(target.as_fd())?;
         }
         Ok(())
+    }
+
+    /// The single trees, in the order in which they have to be put in place.
+    pub fn into_trees(self) -> impl Iterator<Item = Taken> {
+        self.taken.into_iter()
+    }
+}
+
+impl Taken {
+    /// The place where the tree will be shown, made if it is missing and `guard` allows that.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn target(&self, root: BorrowedFd<'_>, guard: Guard<'_>) -> Result<OwnedFd, PathError> {
+        beneath::ensure_where(root, &self.target, self.make, guard).at("open", &self.target)
+    }
+
+    /// Shows the tree at that place; gives a descriptor of it.
+    ///
+    /// # Errors
+    /// The place cannot carry the mount.
+    pub fn attach(self, target: BorrowedFd<'_>) -> Result<OwnedFd, PathError> {
+        if self.seed {
+            seed::fill(target, self.tree.as_fd()).at("copy", &self.target)?;
+            if self.access == Access::ReadOnly {
+                mount::restrict(self.tree.as_fd(), Restrict::READ_ONLY, self.depth)
+                    .at("mount", &self.target)?;
+            }
+        }
+        mount::attach(self.tree.as_fd(), target).at("mount", &self.target)?;
+        Ok(self.tree)
     }
 }
 

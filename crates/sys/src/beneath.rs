@@ -68,9 +68,27 @@ pub enum Make {
     File,
 }
 
+/// Decides, by an error, that nothing may be made in a folder.
+pub type Guard<'a> = &'a dyn Fn(BorrowedFd<'_>) -> io::Result<()>;
+
+/// The [`Guard`] that lets everything pass.
+pub fn anywhere(_: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(())
+}
+
 /// Opens (as a location only) a path below `root`; what is missing is made, folders with mode 0755. Links are followed
 /// inside the root, also those that dangle.
 pub fn ensure(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<OwnedFd> {
+    ensure_where(root, path, make, &anywhere)
+}
+
+/// [`ensure`], where `guard` is asked before something is made in a folder.
+pub fn ensure_where(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    make: Make,
+    guard: Guard<'_>,
+) -> io::Result<OwnedFd> {
     match open(root, path, OFlags::PATH) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
@@ -104,6 +122,7 @@ pub fn ensure(root: BorrowedFd<'_>, path: &Path, make: Make) -> io::Result<Owned
         let one = |flags| open_one(here.as_fd(), &word, flags);
         let next = match one(OFlags::PATH) {
             Err(Errno::NOENT) => {
+                guard(here.as_fd())?;
                 make_one(here.as_fd(), &word, if last { make } else { Make::Folder })?;
                 one(OFlags::PATH)?
             }
@@ -199,6 +218,25 @@ mod tests {
             let found = fs::symlink_metadata(folder.0.join(lands)).unwrap();
             assert_eq!(found.is_dir(), make == Make::Folder, "{path}");
         }
+    }
+
+    #[test]
+    fn a_guard_is_asked_where_links_lead() {
+        let (folder, root) = Folder::new("guard");
+        fs::create_dir(folder.0.join("barred")).unwrap();
+        symlink("/barred/new", folder.0.join("dangling")).unwrap();
+        let barred = rustix::fs::stat(folder.0.join("barred")).unwrap().st_ino;
+        let guard = |here: BorrowedFd<'_>| {
+            let found = rustix::fs::fstat(here)?.st_ino;
+            if found == barred { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+        };
+        let make = |path: &str| ensure_where(root.as_fd(), Path::new(path), Make::File, &guard);
+        make("/a/b").unwrap();
+        make("/barred").unwrap();
+        for path in ["/barred/x", "/dangling", "/a/../dangling"] {
+            assert_eq!(make(path).unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{path}");
+        }
+        assert_eq!(fs::read_dir(folder.0.join("barred")).unwrap().count(), 0);
     }
 
     #[test]
