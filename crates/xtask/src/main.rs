@@ -50,12 +50,12 @@ const TASKS: [Task; 10] = [
     },
     Task {
         name: "test",
-        about: "install what the tests need, build dist, run the tests [--quick] [arguments of the runner]",
+        about: "install what the tests need, build dist, run the tests [--quick] [--all-images | arguments of the runner]",
         run: test::run,
     },
     Task {
         name: "setup",
-        about: "install what the tests need; as root, build real images for them",
+        about: "install what the tests need; as root, build real images for them [--all-images]",
         run: setup::run,
     },
     Task {

@@ -1,6 +1,6 @@
 //! `setup`: what the build and the tests call but cargo does not bring, and real images.
 
-use crate::corpus;
+use crate::corpus::{self, Extent};
 use crate::error::TaskError;
 use crate::say;
 use crate::workspace::{Workspace, call};
@@ -39,11 +39,19 @@ const NEEDS: [Need; 15] = [
     Need { what: "python3", package: "python3" },
 ];
 
-/// `cargo xtask setup`
-pub(crate) fn run(workspace: &Workspace, _: &[String]) -> Result<(), TaskError> {
+/// `cargo xtask setup [--all-images]`
+pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
+    let (extent, []) = Extent::take(words) else {
+        return Err(TaskError::Usage("usage: cargo xtask setup [--all-images]".to_owned()));
+    };
+    prepare(workspace, extent)
+}
+
+/// Installs what is missing and builds so many of the images.
+pub(crate) fn prepare(workspace: &Workspace, extent: Extent) -> Result<(), TaskError> {
     install()?;
     // Nobody else may make devices and owners, and the tests that need the images need root as well.
-    if Uid::effective().is_root() { corpus::build(workspace) } else { Ok(()) }
+    if Uid::effective().is_root() { corpus::build(workspace, extent) } else { Ok(()) }
 }
 
 fn install() -> Result<(), TaskError> {

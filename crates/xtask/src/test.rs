@@ -1,5 +1,6 @@
 //! `test`: the whole suite, against what `dist` built.
 
+use crate::corpus::Extent;
 use crate::dist::{self, Profile};
 use crate::error::{At, TaskError};
 use crate::say;
@@ -11,12 +12,37 @@ use std::process::{Command, Stdio};
 /// How many tests may be skipped: those of the other version of control groups.
 const SKIPS: usize = 5;
 
-/// `cargo xtask test [--quick] [ARGUMENTS]`
+/// `cargo xtask test [--quick] [ARGUMENTS]`, `cargo xtask test [--quick] --all-images`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
     let (profile, rest) = Profile::take(words);
-    setup::run(workspace, &[])?;
+    let (extent, rest) = Extent::take(rest);
+    setup::prepare(workspace, extent)?;
     dist::build(workspace, profile)?;
-    suite(workspace, rest)
+    match (extent, rest) {
+        (Extent::Suite, _) => suite(workspace, rest),
+        (Extent::All, []) => all_images(workspace),
+        (Extent::All, _) => {
+            Err(TaskError::Usage("usage: cargo xtask test [--quick] --all-images".to_owned()))
+        }
+    }
+}
+
+/// The tests of real images, also those that are too long for the suite.
+fn all_images(workspace: &Workspace) -> Result<(), TaskError> {
+    let target = ["--package", "tests", "--test", "corpus"];
+    let mut runner = if has_nextest(workspace) {
+        let mut cargo = workspace.cargo(&["nextest", "run", "--run-ignored", "all"]);
+        cargo.args(target);
+        cargo
+    } else {
+        let mut cargo = workspace.cargo(&["test", "--no-fail-fast"]);
+        cargo.args(target).args(["--", "--include-ignored"]);
+        cargo
+    };
+    match call(&mut runner) {
+        Err(TaskError::Program { .. }) => Err(TaskError::Tests),
+        other => other,
+    }
 }
 
 /// Runs the tests. The runner's summary is the last thing printed, unless too many tests were skipped.

@@ -123,7 +123,7 @@ fn second_image_adds_its_top(rkt: &Rkt, registry: &mut Registry, alone: u64) {
     assert!(added > own.iter().min().unwrap() / 2, "the second image takes only {added}: {list}");
 }
 
-fn python_computes(rkt: &Rkt, id: &str) {
+pub(crate) fn python_computes(rkt: &Rkt, id: &str) {
     each(&[], |flavour| {
         // Modules of C need the libraries of the image.
         let script = "import ctypes, sqlite3, ssl; print(sum(range(1001)))";
@@ -132,7 +132,7 @@ fn python_computes(rkt: &Rkt, id: &str) {
     });
 }
 
-fn nginx_serves_as_it_is(rkt: &Rkt, id: &str) {
+pub(crate) fn nginx_serves_as_it_is(rkt: &Rkt, id: &str) {
     let (running, uuid) = start(rkt, &NSPAWN, &["--net=none", id]);
     // Nobody outside reaches its network, and the image has no client but its shell.
     let client = "until exec 3<>/dev/tcp/127.0.0.1/80; do sleep 0.1; done 2>/dev/null
@@ -143,7 +143,7 @@ fn nginx_serves_as_it_is(rkt: &Rkt, id: &str) {
     stop(rkt, running, &uuid);
 }
 
-fn nginx_serves_on_the_network_of_the_host(rkt: &Rkt, id: &str) {
+pub(crate) fn nginx_serves_on_the_network_of_the_host(rkt: &Rkt, id: &str) {
     rkt.file("html/index.html", "served from a volume\n");
     let volume = format!("--volume=html,kind=host,readOnly=true,source={}", rkt.word("html"));
     for flavour in &FLAVOURS {
@@ -169,7 +169,7 @@ fn nginx_serves_on_the_network_of_the_host(rkt: &Rkt, id: &str) {
     }
 }
 
-fn redis_answers_and_saves(rkt: &Rkt, id: &str) {
+pub(crate) fn redis_answers_and_saves(rkt: &Rkt, id: &str) {
     // The image declares this volume and has no such folder: without an owner redis cannot save, and does not end.
     let data = rkt.folder("redis");
     let volume = format!("--volume=volume-data,kind=host,source={data}");
