@@ -43,7 +43,7 @@ fn hostile_images_run_without_harm() {
         let said = fs::read_to_string(said).unwrap();
         let bad = bad.join("\n");
         assert!(bad.is_empty() && output.status.success(), "{}: {bad}\n{said}", flavour.name);
-        assert!(text.lines().count() >= 18, "{text}");
+        assert!(text.lines().count() >= 25, "{text}");
     });
 }
 
@@ -163,6 +163,14 @@ impl Case<'_> {
                 assert!(output.stdout.ends_with(words), "{output:?}");
             }
             "config-terminal-escapes" => self.shows_no_escapes(),
+            // The exit code, and that nothing is mounted or made outside, is all.
+            "dev-is-file"
+            | "dev-leads-to-proc"
+            | "tmp-is-symlink"
+            | "etc-leads-to-dev"
+            | "all-lead-to-procroot"
+            | "config-workdir-dev"
+            | "config-volume-dev" => {}
             other => panic!("nobody knows what must hold of {other}"),
         }
     }
