@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Only the app's root is private. What is bound into it stays a peer of the host's mount, so that a mount that the app
-//! makes below a volume appears on the host. The app keeps the pod's lock: as long as anything of it lives, the pod does.
+//! makes below a volume appears on the host; what is mounted before the app starts does not (`shown`). The app keeps the
+//! pod's lock: as long as anything of it lives, the pod does.
 
 pub mod enter;
 pub mod error;
