@@ -7,6 +7,7 @@ use crate::program::{Output, Running, run};
 use crate::wait;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -109,12 +110,18 @@ impl Rkt {
 
     /// The program with the sandbox's configuration folders, without `--dir`.
     pub fn configured(&self) -> Command {
-        let mut command = Command::new(dist("rkt"));
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("RKT_TEST_SANDBOX", &self.top);
+        let mut command = self.program(dist("rkt"));
         for layer in ["system", "local", "user"] {
             command.arg(format!("--{layer}-config={}", self.top.join(layer).display()));
         }
+        command
+    }
+
+    /// Another program with the environment and the working folder of this sandbox.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("RKT_TEST_SANDBOX", &self.top);
         command.stdin(Stdio::null()).current_dir(&self.top);
         command
     }

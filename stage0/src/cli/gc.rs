@@ -53,9 +53,7 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     sweep.expire(period("expire-prepared"))?;
     sweep.collect(period("grace-period"))?;
     for folder in [Folder::Garbage, Folder::Embryo] {
-        for sighting in sweep.seen(folder)? {
-            sweep.delete(&sighting);
-        }
+        sweep.each(folder, |sighting| sweep.delete(sighting))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -66,22 +64,23 @@ struct Collection<'a> {
 }
 
 impl Collection<'_> {
-    fn seen(&self, folder: Folder) -> Result<Vec<Sighting>, Failure> {
-        let listing = self
+    fn each(&self, folder: Folder, look: impl FnMut(&Sighting)) -> Result<(), Failure> {
+        let problems = self
             .pods
-            .list_in(folder)
+            .list_in(folder, look)
             .map_err(|error| Failure::because("failed to get pod handles", error))?;
-        for problem in listing.problems {
+        for problem in problems {
             self.cx.report(&Failure::alone(problem));
         }
-        Ok(listing.pods)
+        Ok(())
     }
 
     fn mark(&self, from: Folder, state: State, to: Folder, what: &str) -> Result<(), Failure> {
-        for sighting in self.seen(from)?.iter().filter(|sighting| sighting.state == state) {
-            self.shift(sighting.uuid, (from, to), what);
-        }
-        Ok(())
+        self.each(from, |sighting| {
+            if sighting.state == state {
+                self.shift(sighting.uuid, (from, to), what);
+            }
+        })
     }
 
     fn shift(&self, uuid: PodUuid, (from, to): (Folder, Folder), what: &str) {
@@ -97,30 +96,25 @@ impl Collection<'_> {
     }
 
     fn expire(&self, age: Duration) -> Result<(), Failure> {
-        for sighting in self.seen(Folder::Prepared)? {
-            if sighting.state == State::Prepared && self.is_older(&sighting, age) {
-                self.shift(
-                    sighting.uuid,
-                    (Folder::Prepared, Folder::Garbage),
-                    "expired prepared pod",
-                );
+        let way = (Folder::Prepared, Folder::Garbage);
+        self.each(Folder::Prepared, |sighting| {
+            if sighting.state == State::Prepared && self.is_older(sighting, age) {
+                self.shift(sighting.uuid, way, "expired prepared pod");
             }
-        }
-        Ok(())
+        })
     }
 
     fn collect(&self, grace: Duration) -> Result<(), Failure> {
-        for sighting in self.seen(Folder::ExitedGarbage)? {
-            if self.is_older(&sighting, grace) {
-                self.delete(&sighting);
+        self.each(Folder::ExitedGarbage, |sighting| {
+            if self.is_older(sighting, grace) {
+                self.delete(sighting);
             } else {
                 let (uuid, grace) = (sighting.uuid, time::duration(grace));
                 self.cx.note(&format!(
                     "pod \"{uuid}\" not removed: still within grace period ({grace})"
                 ));
             }
-        }
-        Ok(())
+        })
     }
 
     fn is_older(&self, sighting: &Sighting, age: Duration) -> bool {

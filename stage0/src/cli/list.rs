@@ -33,18 +33,20 @@ pub(crate) const COMMAND: Command = Command {
 /// Lists all pods that can be named.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let [] = args.exactly()?;
+    let format = args.value("format").unwrap_or_default();
+    let view = if format.is_empty() { Sighting::outline } else { Sighting::view };
     let listing = pods::pods(cx)?
-        .list()
+        .list(|sighting| match view(sighting) {
+            // It was deleted while it was looked at.
+            Err(_) if !sighting.is_there() && gone(cx, sighting) => None,
+            found => Some(found),
+        })
         .map_err(|error| Failure::because("failed to get pod handles", error))?;
     let mut problems: Vec<Failure> = listing.problems.into_iter().map(Failure::alone).collect();
     let mut views = Vec::with_capacity(listing.pods.len());
-    let format = args.value("format").unwrap_or_default();
-    let look = if format.is_empty() { Sighting::outline } else { Sighting::view };
-    for sighting in &listing.pods {
-        match look(sighting) {
+    for found in listing.pods.into_iter().flatten() {
+        match found {
             Ok(view) => views.push(view),
-            // It was deleted while it was looked at.
-            Err(_) if !sighting.is_there() && gone(cx, sighting) => {}
             Err(error) => problems.push(Failure::alone(error)),
         }
     }

@@ -23,44 +23,45 @@ pub enum FindError {
     Look(#[from] PathError),
 }
 
-/// The pods that were seen, by UUID, and what could not be looked at.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// The pods.
-    pub pods: Vec<Sighting>,
+/// What was found of each pod, by UUID, and what could not be looked at.
+#[derive(Debug)]
+pub struct Listing<T> {
+    /// What was found.
+    pub pods: Vec<T>,
     /// Why others are missing.
     pub problems: Vec<PathError>,
 }
 
 impl PodsDir {
-    /// Looks at all pods that can be named.
-    pub fn list(&self) -> Result<Listing, PathError> {
-        let mut pods: BTreeMap<PodUuid, Sighting> = BTreeMap::new();
+    /// Shows all pods that can be named to `look`. A pod has an open descriptor only while it is looked at, since there
+    /// may be more pods than a process may open.
+    pub fn list<T>(&self, mut look: impl FnMut(&Sighting) -> T) -> Result<Listing<T>, PathError> {
+        let mut pods: BTreeMap<PodUuid, T> = BTreeMap::new();
         let mut problems = Vec::new();
         for folder in Folder::VISIBLE {
-            for uuid in self.uuids(folder)? {
-                match self.look(folder, uuid) {
-                    // Of a pod that moved meanwhile the later place counts.
-                    Ok(Some(sighting)) => drop(pods.insert(uuid, sighting)),
-                    Ok(None) => {}
-                    Err(error) => problems.push(error),
-                }
-            }
+            problems.extend(self.list_in(folder, |sighting| {
+                // Of a pod that moved meanwhile the later place counts.
+                pods.insert(sighting.uuid, look(sighting));
+            })?);
         }
         Ok(Listing { pods: pods.into_values().collect(), problems })
     }
 
-    /// Looks at all pods in one folder.
-    pub fn list_in(&self, folder: Folder) -> Result<Listing, PathError> {
-        let mut listing = Listing::default();
+    /// Shows all pods in one folder to `look`, one at a time as [`Self::list`] does; what could not be looked at.
+    pub fn list_in(
+        &self,
+        folder: Folder,
+        mut look: impl FnMut(&Sighting),
+    ) -> Result<Vec<PathError>, PathError> {
+        let mut problems = Vec::new();
         for uuid in self.uuids(folder)? {
             match self.look(folder, uuid) {
-                Ok(Some(sighting)) => listing.pods.push(sighting),
+                Ok(Some(sighting)) => look(&sighting),
                 Ok(None) => {}
-                Err(error) => listing.problems.push(error),
+                Err(error) => problems.push(error),
             }
         }
-        Ok(listing)
+        Ok(problems)
     }
 
     /// The one pod whose UUID begins so, in either case.

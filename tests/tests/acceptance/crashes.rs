@@ -125,6 +125,27 @@ fn half_written_pods_disturb_nobody() {
 }
 
 #[test]
+fn there_may_be_more_pods_than_a_process_may_open() {
+    let rkt = Rkt::new();
+    rkt.script(&NSPAWN, "true").ok();
+    for number in 0..60 {
+        let name = format!("111111{number:02}-2222-4333-8444-555555555555");
+        fs::create_dir(rkt.data.join("pods").join("prepare").join(name)).unwrap();
+    }
+    let few_files = |words: &[&str]| {
+        let inner = rkt.command(words);
+        let mut command = rkt.program("sh");
+        command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""]).arg(inner.get_program());
+        rkt.finish(command.args(inner.get_args())).ok()
+    };
+    let list = few_files(&["list", "--no-legend"]);
+    assert_eq!(list.lines().len(), 61);
+    assert_eq!(list.stderr, "");
+    few_files(&["gc", "--grace-period=0s"]);
+    rkt.is_clean();
+}
+
+#[test]
 fn states_follow_from_folder_and_lock() {
     let rkt = Rkt::new();
     let image = rkt.shell();
