@@ -37,7 +37,7 @@ impl ImageId {
         if digits.len() != DIGITS && digits.len() != 2 * DIGITS {
             return Err(BadId::Digits(text.to_owned()));
         }
-        Ok(Self(text.chars().take(PREFIX.len() + DIGITS).collect()))
+        Ok(Self(cut(text)))
     }
 
     /// The id of content with this SHA-512.
@@ -93,7 +93,7 @@ impl IdPrefix {
         if found.len() > 2 * DIGITS {
             return Err(BadId::Digits(text.to_owned()));
         }
-        Ok(Self(text.chars().take(PREFIX.len() + DIGITS).collect()))
+        Ok(Self(cut(text)))
     }
 
     /// The text, with its `sha512-`.
@@ -124,6 +124,11 @@ fn push_hex(text: &mut String, byte: u8) {
     }
 }
 
+/// An id without the digits that do not count.
+fn cut(text: &str) -> String {
+    text.get(..PREFIX.len() + DIGITS).unwrap_or(text).to_owned()
+}
+
 fn digits(text: &str) -> Result<&str, BadId> {
     let digits = text.strip_prefix(PREFIX).ok_or_else(|| BadId::Algorithm(text.to_owned()))?;
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -150,8 +155,13 @@ impl PodUuid {
         let bad = || BadId::Uuid(text.to_owned());
         let mut bytes = [0_u8; 16];
         let mut count = 0_usize;
-        for letter in text.chars().filter(|c| *c != '-') {
-            let digit = letter.to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or_else(bad)?;
+        for letter in text.bytes().filter(|letter| *letter != b'-') {
+            let digit = match letter {
+                b'0'..=b'9' => letter - b'0',
+                b'a'..=b'f' => letter - b'a' + 10,
+                b'A'..=b'F' => letter - b'A' + 10,
+                _ => return Err(bad()),
+            };
             let slot = bytes.get_mut(count / 2).ok_or_else(bad)?;
             *slot = *slot << 4 | digit;
             count += 1;
@@ -167,14 +177,15 @@ impl PodUuid {
 
 impl fmt::Display for PodUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(36);
-        for (index, byte) in self.0.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            push_hex(&mut text, *byte);
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        let mut text = [b'-'; 36];
+        for (byte, place) in self.0.iter().zip(PLACES) {
+            text[place] = DIGITS[usize::from(byte >> 4)];
+            text[place + 1] = DIGITS[usize::from(byte & 15)];
         }
-        f.pad(&text)
+        // Digits and dashes are text.
+        f.pad(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -14,6 +14,7 @@ pub mod image_name;
 mod isolator;
 pub mod json;
 mod name;
+mod outline;
 mod pod;
 mod port;
 mod quantity;
@@ -27,6 +28,7 @@ pub use image::{
 };
 pub use isolator::{BadIsolator, Isolator, Meaning};
 pub use name::{AcIdentifier, AcName, BadName};
+pub use outline::AppOutline;
 pub use pod::{Mount, PodManifest, RuntimeApp, RuntimeImage};
 pub use port::{BadPort, ExposedPort, Port};
 pub use quantity::{BadQuantity, Quantity};

@@ -24,6 +24,14 @@ pub struct RuntimeImage {
     pub labels: Vec<Label>,
 }
 
+impl RuntimeImage {
+    /// The value of the label `version`.
+    pub fn version(&self) -> Option<&str> {
+        let label = self.labels.iter().find(|label| label.name.as_str() == "version")?;
+        Some(&label.value)
+    }
+}
+
 /// A volume at a place in an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -104,7 +112,7 @@ pub struct PodManifest {
     pub user_labels: BTreeMap<String, String>,
 }
 
-const KIND: &str = "PodManifest";
+pub(crate) const KIND: &str = "PodManifest";
 
 impl PodManifest {
     /// Reads and checks a manifest.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// No manifest is larger.
-const SIZE_LIMIT: usize = 4 << 20;
+pub(crate) const SIZE_LIMIT: usize = 4 << 20;
 
 /// A manifest that cannot be accepted.
 #[derive(Debug, thiserror::Error)]
