@@ -30,8 +30,8 @@
 
 use crate::runtime_config::RuntimeConfig;
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat2, renameat, statx,
-    symlinkat,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, renameat,
+    statx, symlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -150,7 +150,7 @@ impl PodDir {
     pub fn current() -> Result<Self, PathError> {
         let path = std::env::current_dir().at("getcwd", ".")?;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, ".", flags, Mode::empty()).at("open", &path)?;
+        let fd = openat(CWD, ".", flags, Mode::empty()).at("open", &path)?;
         Ok(Self { fd, path })
     }
 
@@ -169,12 +169,22 @@ impl PodDir {
     /// # Errors
     /// As openat2(2).
     pub fn open_at(&self, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, PathError> {
+        let open = self.open_below(name, flags, mode);
+        open.map_err(|error| PathError::new("open", self.path.join(name), error))
+    }
+
+    fn open_below(&self, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC;
+        // A name without folders that is no link cannot lead anywhere else, and is opened at half the price.
+        if flags.contains(OFlags::NOFOLLOW) && !name.contains('/') && name != ".." {
+            return openat(&self.fd, name, flags, mode);
+        }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         loop {
-            match openat2(&self.fd, name, flags | OFlags::CLOEXEC, mode, resolve) {
+            match openat2(&self.fd, name, flags, mode, resolve) {
                 // A rename elsewhere raced with the look-up.
                 Err(Errno::AGAIN) => {}
-                other => return other.at("open", self.path.join(name)),
+                other => return other,
             }
         }
     }
@@ -185,16 +195,17 @@ impl PodDir {
     /// It cannot be read, is no regular file, or is too large to be one of ours.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, PodDirError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let fd = match self.open_at(name, flags, Mode::empty()) {
+        let fd = match self.open_below(name, flags, Mode::empty()) {
             Ok(fd) => fd,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(PathError::new("open", self.path.join(name), error).into()),
         };
         let file = File::from(fd);
         let bad = |problem| PodDirError::Content { path: name.to_owned(), problem };
         // Nearly every file fits, and is read in one go and found to be at its end.
-        let mut bytes = Vec::with_capacity(4096);
-        file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).at("read", self.path.join(name))?;
+        let mut bytes = Vec::with_capacity(1000);
+        let read = file.take(FILE_LIMIT + 1).read_to_end(&mut bytes);
+        read.map_err(|error| PathError::new("read", self.path.join(name), error))?;
         if u64::try_from(bytes.len()).is_ok_and(|n| n > FILE_LIMIT) {
             return Err(bad("is too large"));
         }
@@ -569,6 +580,9 @@ mod tests {
         pod.read("out/passwd").unwrap_err();
         pod.read(MANIFEST).unwrap_err();
         pod.read("../x").unwrap_err();
+        pod.read("..").unwrap_err();
+        pod.open_at("..", OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap_err();
+        pod.open_at(MANIFEST, OFlags::RDONLY, Mode::empty()).unwrap_err();
     }
 
     #[test]
