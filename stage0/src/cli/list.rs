@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use appc::json::{self, Json};
-use stage0::pod::{PodView, Sighting};
+use stage0::pod::{Network, PodLine, PodView, Sighting, ViewError};
 
 use super::table::Table;
 use super::{
@@ -33,28 +33,17 @@ pub(crate) const COMMAND: Command = Command {
 /// Lists all pods that can be named.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let [] = args.exactly()?;
-    let format = args.value("format").unwrap_or_default();
-    let view = if format.is_empty() { Sighting::outline } else { Sighting::view };
-    let listing = pods::pods(cx)?
-        .list(|sighting| match view(sighting) {
-            // It was deleted while it was looked at.
-            Err(_) if !sighting.is_there() && gone(cx, sighting) => None,
-            found => Some(found),
-        })
-        .map_err(|error| Failure::because("failed to get pod handles", error))?;
-    let mut problems: Vec<Failure> = listing.problems.into_iter().map(Failure::alone).collect();
-    let mut views = Vec::with_capacity(listing.pods.len());
-    for found in listing.pods.into_iter().flatten() {
-        match found {
-            Ok(view) => views.push(view),
-            Err(error) => problems.push(Failure::alone(error)),
+    let mut problems = Vec::new();
+    let json = |views: &[PodView]| Json::List(views.iter().map(json_pod::pod).collect());
+    match args.value("format") {
+        Some("json") => {
+            cx.print(&json::compact(&json(&look(cx, Sighting::view, &mut problems)?)));
         }
-    }
-    match format {
-        "json" => cx.print(&json::compact(&all(&views))),
-        "json-pretty" => cx.print(&json::pretty(&all(&views), "\t")),
+        Some("json-pretty") => {
+            cx.print(&json::pretty(&json(&look(cx, Sighting::view, &mut problems)?), "\t"));
+        }
         _ => {
-            let text = table(&views, args);
+            let text = table(&look(cx, Sighting::line, &mut problems)?, args);
             if !text.is_empty() {
                 cx.print(&text);
             }
@@ -64,12 +53,32 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gone(cx: &Context, sighting: &Sighting) -> bool {
-    pods::pods(cx).is_ok_and(|pods| matches!(pods.find_uuid(sighting.uuid), Ok(None)))
+/// What `see` finds of each pod; why it finds nothing of some goes to the problems.
+fn look<T>(
+    cx: &Context,
+    see: fn(&Sighting) -> Result<T, ViewError>,
+    problems: &mut Vec<Failure>,
+) -> Result<Vec<T>, Failure> {
+    let listing = pods::pods(cx)?
+        .list(|sighting| match see(sighting) {
+            // It was deleted while it was looked at.
+            Err(_) if !sighting.is_there() && gone(cx, sighting) => None,
+            found => Some(found),
+        })
+        .map_err(|error| Failure::because("failed to get pod handles", error))?;
+    problems.extend(listing.problems.into_iter().map(Failure::alone));
+    let mut found = Vec::with_capacity(listing.pods.len());
+    for pod in listing.pods.into_iter().flatten() {
+        match pod {
+            Ok(pod) => found.push(pod),
+            Err(error) => problems.push(Failure::alone(error)),
+        }
+    }
+    Ok(found)
 }
 
-fn all(views: &[PodView]) -> Json {
-    Json::List(views.iter().map(json_pod::pod).collect())
+fn gone(cx: &Context, sighting: &Sighting) -> bool {
+    pods::pods(cx).is_ok_and(|pods| matches!(pods.find_uuid(sighting.uuid), Ok(None)))
 }
 
 fn report(cx: &Context, problems: &[Failure]) {
@@ -88,52 +97,43 @@ fn report(cx: &Context, problems: &[Failure]) {
 }
 
 /// The addresses of a pod: `NAME:ip4=ADDRESS`, joined by commas.
-pub(super) fn networks(pod: &PodView) -> String {
+pub(super) fn networks(networks: &[Network]) -> String {
     let kind = |ip: &str| if ip.contains(':') { "ip6" } else { "ip4" };
-    let all = pod.networks.iter().map(|net| format!("{}:{}={}", net.name, kind(&net.ip), net.ip));
+    let all = networks.iter().map(|net| format!("{}:{}={}", net.name, kind(&net.ip), net.ip));
     all.collect::<Vec<_>>().join(", ")
 }
 
-fn table(views: &[PodView], args: &Parsed) -> String {
+fn table(pods: &[PodLine], args: &Parsed) -> String {
     let full = args.bool("full");
     let mut table = Table::new();
+    // The cell of the image id is in the long form alone.
+    let mut row = |[uuid, app, image, id]: [&str; 4], shared: [&str; 4]| {
+        let id = full.then_some(id);
+        table.row([uuid, app, image].into_iter().chain(id).chain(shared));
+    };
     if !args.bool("no-legend") {
-        let id = full.then_some("IMAGE ID");
-        table.row(
-            ["UUID", "APP", "IMAGE NAME"]
-                .into_iter()
-                .chain(id)
-                .chain(["STATE", "CREATED", "STARTED", "NETWORKS"]),
-        );
+        row(["UUID", "APP", "IMAGE NAME", "IMAGE ID"], ["STATE", "CREATED", "STARTED", "NETWORKS"]);
     }
     let now = SystemTime::now();
-    for pod in views {
-        let when = |at: Option<SystemTime>| {
-            if full { time::absolute(at) } else { time::relative(at, now) }
-        };
+    let when = |at: Option<SystemTime>| {
+        if full { time::absolute(at) } else { time::relative(at, now) }
+    };
+    for pod in pods {
         let uuid = pod.uuid.to_string();
-        let mut shared = [
-            pod.state.words().to_owned(),
-            when(pod.created),
-            pod.started.map(|at| when(Some(at))).unwrap_or_default(),
-            networks(pod),
-        ];
-        let mut name = if full { uuid } else { uuid.chars().take(SHORT).collect() };
+        let mut name = if full { &*uuid } else { uuid.get(..SHORT).unwrap_or(&uuid) };
+        let created = when(pod.created);
+        let started = pod.started.map(|at| when(Some(at))).unwrap_or_default();
+        let networks = networks(&pod.networks);
+        let mut shared = [pod.state.words(), &created, &started, &networks];
         if pod.apps.is_empty() {
-            let id = full.then(|| "-".to_owned());
-            let cells = [name.clone(), "-".to_owned(), "-".to_owned()];
-            table.row(cells.into_iter().chain(id).chain(shared.iter().cloned()));
+            row([name, "-", "-", "-"], shared);
         }
         for app in &pod.apps {
-            let image = app.image_name.clone().unwrap_or_else(|| "--".to_owned());
-            let id = app
-                .image_id
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |id| id.short(SHORT_ID).to_owned());
-            let cells = [std::mem::take(&mut name), app.name.clone(), image];
-            table.row(cells.into_iter().chain(full.then_some(id)).chain(shared.iter().cloned()));
+            let image = app.image_name.as_deref().unwrap_or("--");
+            let id = app.image_id.as_ref().map_or("-", |id| id.short(SHORT_ID));
+            row([name, &app.name, image, id], shared);
             // Further apps of a pod leave blank what is the same.
-            shared.iter_mut().for_each(String::clear);
+            (name, shared) = ("", [""; 4]);
         }
     }
     table.render()

@@ -145,7 +145,7 @@ fn lines(pod: &PodView) -> Vec<String> {
     ];
     lines.extend(pod.started.map(|at| format!("started={}", time::absolute(Some(at)))));
     if matches!(pod.state, State::Running | State::Exited) {
-        lines.push(format!("networks={}", networks(pod)));
+        lines.push(format!("networks={}", networks(&pod.networks)));
     }
     if !pod.state.has_run() {
         return lines;

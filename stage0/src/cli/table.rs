@@ -29,7 +29,7 @@ impl Table {
         for row in &self.rows {
             let cells = row.len().saturating_sub(1);
             for (column, cell) in row.iter().take(cells).enumerate() {
-                let width = (cell.chars().count() + 1).next_multiple_of(STOP);
+                let width = (length(cell) + 1).next_multiple_of(STOP);
                 match widths.get_mut(column) {
                     Some(widest) => *widest = width.max(*widest),
                     None => widths.push(width),
@@ -43,7 +43,7 @@ impl Table {
                 text.push_str(cell);
                 if column < last {
                     let width = widths.get(column).copied().unwrap_or_default();
-                    let tabs = width.saturating_sub(cell.chars().count()).div_ceil(STOP).max(1);
+                    let tabs = width.saturating_sub(length(cell)).div_ceil(STOP).max(1);
                     text.extend(std::iter::repeat_n('\t', tabs));
                 }
             }
@@ -51,6 +51,10 @@ impl Table {
         }
         text
     }
+}
+
+fn length(cell: &str) -> usize {
+    if cell.is_ascii() { cell.len() } else { cell.chars().count() }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use crate::store::make_folders;
 use appc::PodUuid;
-use rustix::fs::{CWD, renameat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, renameat};
 use rustix::io::Errno;
-use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use sys::path::{At as _, PathError};
 
@@ -85,24 +85,38 @@ impl PodsDir {
         make_folders(&self.data, &all, 0o2750)
     }
 
-    /// The pods in a folder; entries that are no UUID are nobody's business.
-    pub(super) fn uuids(&self, folder: Folder) -> Result<Vec<PodUuid>, PathError> {
+    /// Opens a folder; `None` if it was not made yet.
+    pub(super) fn open_folder(&self, folder: Folder) -> Result<Option<OwnedFd>, PathError> {
         let path = self.path.join(folder.name());
-        let found = match std::fs::read_dir(&path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).at("open", &path),
-        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(CWD, &path, flags, Mode::empty()) {
+            Ok(open) => Ok(Some(open)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).at("open", &path),
+        }
+    }
+
+    /// The pods in an open folder; entries that are no UUID are nobody's business.
+    pub(super) fn uuids_in(&self, open: &OwnedFd, of: Folder) -> Result<Vec<PodUuid>, PathError> {
+        let read = |error| PathError::new("read", self.path.join(of.name()), error);
         let mut uuids = Vec::new();
-        for entry in found {
-            let name = entry.at("read", &path)?.file_name();
-            let uuid = name
-                .to_str()
-                .and_then(|name| PodUuid::parse(name).ok().filter(|uuid| uuid.to_string() == name));
-            uuids.extend(uuid);
+        for entry in Dir::read_from(open).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = entry.file_name().to_str().ok();
+            uuids.extend(name.and_then(|name| {
+                PodUuid::parse(name).ok().filter(|uuid| uuid.to_string() == name)
+            }));
         }
         uuids.sort_unstable();
         Ok(uuids)
+    }
+
+    /// The pods in a folder.
+    pub(super) fn uuids(&self, folder: Folder) -> Result<Vec<PodUuid>, PathError> {
+        match self.open_folder(folder)? {
+            Some(open) => self.uuids_in(&open, folder),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Moves a pod; `false` if it is not there any more, as somebody else was faster.

@@ -54,8 +54,9 @@ impl PodsDir {
         mut look: impl FnMut(&Sighting),
     ) -> Result<Vec<PathError>, PathError> {
         let mut problems = Vec::new();
-        for uuid in self.uuids(folder)? {
-            match self.look(folder, uuid) {
+        let Some(open) = self.open_folder(folder)? else { return Ok(problems) };
+        for uuid in self.uuids_in(&open, folder)? {
+            match self.look_in(&open, folder, uuid) {
                 Ok(Some(sighting)) => look(&sighting),
                 Ok(None) => {}
                 Err(error) => problems.push(error),

@@ -2,10 +2,11 @@
 
 use super::folders::{Folder, PodsDir};
 use appc::PodUuid;
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
 use stage1_abi::PodDir;
-use std::io::ErrorKind;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sys::path::{At as _, PathError};
 
@@ -96,14 +97,37 @@ impl PodsDir {
     /// Looks at one pod in one folder; `None` if it is not there.
     pub fn look(&self, folder: Folder, uuid: PodUuid) -> Result<Option<Sighting>, PathError> {
         let path = self.pod_path(folder, uuid);
-        let dir = match PodDir::open(&path) {
-            Ok(dir) => dir,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let locked = sys::lock::held_exclusively(dir.as_fd()).at("flock", &path)?;
-        Ok(Some(Sighting { uuid, folder, state: State::of(folder, locked), dir }))
+        sight(openat(CWD, &path, FLAGS, Mode::empty()), (folder, uuid), path)
     }
+
+    /// The same in a folder that is open, which saves the kernel the way to it.
+    pub(super) fn look_in(
+        &self,
+        open: &OwnedFd,
+        folder: Folder,
+        uuid: PodUuid,
+    ) -> Result<Option<Sighting>, PathError> {
+        let path = self.pod_path(folder, uuid);
+        let name = path.file_name().unwrap_or_default();
+        sight(openat(open, name, FLAGS, Mode::empty()), (folder, uuid), path)
+    }
+}
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn sight(
+    opened: Result<OwnedFd, Errno>,
+    (folder, uuid): (Folder, PodUuid),
+    path: PathBuf,
+) -> Result<Option<Sighting>, PathError> {
+    let fd = match opened {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error).at("open", path),
+    };
+    let locked = sys::lock::held_exclusively(fd.as_fd()).at("flock", &path)?;
+    let dir = PodDir::from_fd(fd, path);
+    Ok(Some(Sighting { uuid, folder, state: State::of(folder, locked), dir }))
 }
 
 impl Sighting {

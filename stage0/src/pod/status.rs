@@ -3,8 +3,8 @@
 use super::sighting::{Sighting, State};
 use appc::json::Json;
 use appc::{
-    ImageId, ImageManifest, Label, ManifestError, MountPoint, PodManifest, PodUuid, RuntimeApp,
-    Volume, VolumeKind,
+    ImageId, ImageManifest, ManifestError, MountPoint, PodManifest, PodUuid, RuntimeApp, Volume,
+    VolumeKind,
 };
 use stage1_abi::pod_dir::{self, PodDirError};
 use stage1_abi::{AppStatus, PodDir};
@@ -140,42 +140,43 @@ impl Sighting {
             .map_err(|source| ViewError::Manifest { uuid: self.uuid, source })
     }
 
+    /// What was read of the manifest, unless the manifest is bad for a good reason: it is being written, or who wrote it
+    /// died. Only what is prepared is complete.
+    pub(super) fn complete<T>(
+        &self,
+        read: Result<T, ManifestError>,
+    ) -> Result<Option<T>, ViewError> {
+        match read {
+            Ok(found) => Ok(Some(found)),
+            Err(_) if !self.state.has_run() && self.state != State::Prepared => Ok(None),
+            Err(source) => Err(ViewError::Manifest { uuid: self.uuid, source }),
+        }
+    }
+
     /// All that the folder tells.
     pub fn view(&self) -> Result<PodView, ViewError> {
-        self.look_at(true)
-    }
-
-    /// What a line of a table needs, for half the price: neither the states of apps nor the process to enter.
-    pub fn outline(&self) -> Result<PodView, ViewError> {
-        self.look_at(false)
-    }
-
-    fn look_at(&self, whole: bool) -> Result<PodView, ViewError> {
-        let (dir, state) = (&self.dir, self.state);
-        let ran = state.has_run();
-        let manifest = match self.manifest() {
-            Ok(manifest) => manifest.unwrap_or_default(),
-            // It is being written, or who wrote it died; only what is prepared is complete.
-            Err(_) if !ran && state != State::Prepared => PodManifest::default(),
-            Err(error) => return Err(error),
+        let (dir, ran) = (&self.dir, self.state.has_run());
+        let manifest = match dir.read(pod_dir::MANIFEST)? {
+            Some(bytes) => self.complete(PodManifest::from_json(&bytes))?,
+            None => None,
         };
-        let ended = ran && whole;
-        let status_dir = if ended { dir.state_dir()? } else { String::new() };
+        let manifest = manifest.unwrap_or_default();
+        let status_dir = if ran { dir.state_dir()? } else { String::new() };
         let mut apps = Vec::with_capacity(manifest.apps.len());
         for app in &manifest.apps {
             let name = app.name.as_str();
             // A status that cannot be read is as good as none.
             let status =
-                if ended { dir.status_in(&status_dir, name).unwrap_or_default() } else { None };
+                if ran { dir.status_in(&status_dir, name).unwrap_or_default() } else { None };
             apps.push(self.app(app, &manifest.volumes, status));
         }
         Ok(PodView {
             uuid: self.uuid,
-            state,
+            state: self.state,
             created: dir.created()?,
             started: if ran { dir.started()? } else { None },
             networks: if ran { networks(dir)? } else { Vec::new() },
-            pid: if ended { dir.pid().unwrap_or_default() } else { None },
+            pid: if ran { dir.pid().unwrap_or_default() } else { None },
             apps,
             user_annotations: manifest.user_annotations,
             user_labels: manifest.user_labels,
@@ -184,7 +185,7 @@ impl Sighting {
 
     fn app(&self, app: &RuntimeApp, volumes: &[Volume], status: Option<AppStatus>) -> AppView {
         let image_name = match &app.image.name {
-            Some(name) => Some(versioned(name.as_str(), &app.image.labels)),
+            Some(name) => Some(versioned(name.as_str(), app.image.version())),
             None => self.image_name(app.name.as_str()),
         };
         let section = app.app.as_ref();
@@ -233,21 +234,22 @@ impl Sighting {
     }
 
     /// The name in the image manifest that the pod keeps.
-    fn image_name(&self, app: &str) -> Option<String> {
+    pub(super) fn image_name(&self, app: &str) -> Option<String> {
         let bytes = self.dir.read(&PodDir::app_file(app, "manifest")).ok()??;
         let manifest = ImageManifest::from_json(&bytes).ok()?;
-        Some(versioned(manifest.name.as_str(), &manifest.labels))
+        Some(versioned(manifest.name.as_str(), manifest.label("version")))
     }
 }
 
-fn versioned(name: &str, labels: &[Label]) -> String {
-    match labels.iter().find(|label| label.name.as_str() == "version") {
-        Some(version) => format!("{name}:{}", version.value),
+/// The name of an image as listings show it.
+pub(super) fn versioned(name: &str, version: Option<&str>) -> String {
+    match version {
+        Some(version) => format!("{name}:{version}"),
         None => name.to_owned(),
     }
 }
 
-fn networks(dir: &PodDir) -> Result<Vec<Network>, ViewError> {
+pub(super) fn networks(dir: &PodDir) -> Result<Vec<Network>, ViewError> {
     const KEYS: [&str; 7] = ["netName", "netConf", "pluginPath", "ifName", "ip", "args", "mask"];
     let Some(bytes) = dir.read(NETWORKS)? else { return Ok(Vec::new()) };
     let bad = || PodDirError::Content { path: NETWORKS.to_owned(), problem: "is not understood" };
