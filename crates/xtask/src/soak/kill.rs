@@ -25,24 +25,31 @@ pub(super) fn run(workspace: &Workspace, count: u64, seed: Option<u64>) -> Resul
     let truth = Truth::learn(&ground, &cast)?;
     let soak = Soak { truth, cast, ground: &ground, calls: numbers()? };
     let map = soak.map()?;
-    let mut random = Random(seed);
+    let mut draw = Draw::new(seed, map.total());
     let mut tally = Tally::default();
-    for (turn, index) in choose(&mut random, count, map.total()).into_iter().enumerate() {
-        if turn > 0 && turn % 50 == 0 {
-            say::line(&format!("{turn} points"));
-        }
+    for index in draw.by_ref().take(most(count)) {
         if let Some((scene, moment)) = map.find(index) {
             soak.point(scene, moment, &mut tally)?;
         }
+        if tally.reached >= count {
+            break;
+        }
     }
-    let Tally { tried, missed, found } = tally;
-    say::line(&format!("seed {seed}: {tried} deaths, {} of them with findings", found.len()));
-    say::line(&format!("{missed} points were not reached, since no two runs make the same calls"));
+    let Tally { reached, missed, found } = tally;
+    say::line(&format!("seed {seed}: {reached} deaths, {} of them with findings", found.len()));
+    say::line(&format!(
+        "{missed} points that were drawn did not occur again, since no two runs make the same calls; others were drawn \
+         in their place, by the same seed"
+    ));
     ground.end()?;
-    if found.is_empty() {
-        return Ok(());
+    if !found.is_empty() {
+        return Err(TaskError::Broken { rule: "not sound after a death", found });
     }
-    Err(TaskError::Broken { rule: "not sound after a death", found })
+    if reached < count {
+        let found = vec![format!("{reached} of {count} after {} were drawn", reached + missed)];
+        return Err(TaskError::Broken { rule: "too few points were reached", found });
+    }
+    Ok(())
 }
 
 struct Soak<'a> {
@@ -56,8 +63,10 @@ struct Soak<'a> {
 /// How it went so far.
 #[derive(Default)]
 struct Tally {
-    tried: usize,
-    missed: usize,
+    /// Points at which a process died.
+    reached: u64,
+    /// Points that the run did not come to.
+    missed: u64,
     found: Vec<String>,
 }
 
@@ -104,7 +113,12 @@ impl Soak<'_> {
             found.push("it hung and was killed".to_owned());
         }
         match trace.killed_at {
-            Some(_) => tally.tried += 1,
+            Some(_) => {
+                tally.reached += 1;
+                if tally.reached.is_multiple_of(50) {
+                    say::line(&format!("{} points", tally.reached));
+                }
+            }
             None => tally.missed += 1,
         }
         if matches!(scene, Scene::Fetch | Scene::FetchLayers) {
@@ -179,17 +193,40 @@ impl Map {
     }
 }
 
-/// So many different numbers below a limit, in a random order.
-fn choose(random: &mut Random, count: u64, limit: u64) -> Vec<u64> {
-    let mut chosen = BTreeSet::new();
-    let mut order = Vec::new();
-    while (order.len() as u64) < count.min(limit) {
-        let index = random.next() % limit;
-        if chosen.insert(index) {
-            order.push(index);
+/// So many points are drawn at the most to reach that many: where a third of them does not occur again, each run is
+/// another program, and the search would have no end.
+fn most(count: u64) -> usize {
+    let all = count.saturating_add(count / 2).saturating_add(10);
+    usize::try_from(all).unwrap_or(usize::MAX)
+}
+
+/// The numbers below a limit, each once, in a random order.
+struct Draw {
+    random: Random,
+    drawn: BTreeSet<u64>,
+    limit: u64,
+}
+
+impl Draw {
+    fn new(seed: u64, limit: u64) -> Self {
+        Self { random: Random(seed), drawn: BTreeSet::new(), limit }
+    }
+}
+
+impl Iterator for Draw {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.drawn.len() as u64 >= self.limit {
+            return None;
+        }
+        loop {
+            let index = self.random.next() % self.limit;
+            if self.drawn.insert(index) {
+                return Some(index);
+            }
         }
     }
-    order
 }
 
 /// Numbers without a pattern that matters here: `SplitMix64`.
@@ -226,9 +263,17 @@ mod tests {
 
     #[test]
     fn a_seed_chooses_the_same_different_points() {
-        let chosen = choose(&mut Random(7), 50, 60);
-        assert_eq!(chosen, choose(&mut Random(7), 50, 60));
+        let chosen: Vec<u64> = Draw::new(7, 60).take(50).collect();
+        assert_eq!(chosen, Draw::new(7, 60).take(50).collect::<Vec<_>>());
         assert_eq!(chosen.iter().collect::<BTreeSet<_>>().len(), 50);
-        assert_eq!(choose(&mut Random(7), 50, 3).len(), 3);
+        assert_eq!(Draw::new(7, 3).collect::<BTreeSet<_>>(), BTreeSet::from([0, 1, 2]));
+        assert_eq!(Draw::new(7, 0).next(), None);
+    }
+
+    #[test]
+    fn more_points_are_drawn_than_wanted_but_not_for_ever() {
+        for (count, drawn) in [(0, 10), (1, 11), (2, 13), (300, 460), (u64::MAX, usize::MAX)] {
+            assert_eq!(most(count), drawn);
+        }
     }
 }
