@@ -7,6 +7,7 @@
 //! Flavour  a stage1 and what it can do, so that one test runs over all of them
 //! corpus   real images that were made before; Registry serves them
 //! Stub     a stage1 of twenty lines of shell, for the contract between the stages
+//! handmade a pod folder without stage0, for the entrypoints of a stage1
 //! wait     pidfds, locks and file events, always with a deadline
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 pub mod corpus;
 pub mod flavour;
+pub mod handmade;
 pub mod image;
 pub mod leaks;
 pub mod needs;

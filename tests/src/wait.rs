@@ -59,6 +59,15 @@ pub fn until(folders: &[&Path], what: &str, mut test: impl FnMut() -> bool) {
     }
 }
 
+/// Waits for something that becomes true by itself and tells nobody.
+pub fn eventually(what: &str, mut test: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !test() {
+        assert!(Instant::now() < end, "{what} did not come true");
+        std::thread::yield_now();
+    }
+}
+
 /// Waits until a file is there; its folder must be.
 pub fn file(path: &Path) {
     until(&[path.parent().unwrap()], &format!("{}", path.display()), || path.exists());

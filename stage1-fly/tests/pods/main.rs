@@ -1,14 +1,18 @@
 //! The entrypoints of this stage1 against handmade pod folders. Needs root, `/bin/busybox` (static) and `flock`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
-mod support;
-
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
-use support::{Pod, app, eventually, finish, kill, shell};
 use sys::signal::number;
+use testkit::handmade::{Entrypoints, app, finish, kill, shell};
+use testkit::wait::eventually;
 
+const FLY: Entrypoints = Entrypoints {
+    run: env!("CARGO_BIN_EXE_fly-run"),
+    enter: env!("CARGO_BIN_EXE_fly-enter"),
+    net: "--net=host",
+};
 const STOP: &str = env!("CARGO_BIN_EXE_fly-stop");
 const GC: &str = env!("CARGO_BIN_EXE_fly-gc");
 
@@ -47,13 +51,16 @@ fn mounts() -> usize {
 #[test]
 fn code_output_and_status() {
     let before = mounts();
-    let pod = Pod::new(&[shell("a", "echo out; echo err >&2; exit 7")]);
+    let pod = FLY.pod(&[shell("a", "echo out; echo err >&2; exit 7")]);
     let done = pod.run(&[]);
-    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(7), "out\n", "err\n"));
+    assert_eq!(
+        (done.code, done.stdout.as_str(), done.stderr.as_str()),
+        (Some(7), "out\n", "err\n")
+    );
     assert_eq!(pod.status("a"), Some(7));
     assert!(pod.groups().is_empty() && !pod.is_locked());
     assert!(mounts() <= before, "nothing is mounted on the host");
-    let pod = Pod::new(&[shell("a", "kill -9 $$")]);
+    let pod = FLY.pod(&[shell("a", "kill -9 $$")]);
     assert_eq!((pod.run(&[]).code, pod.status("a")), (Some(9), Some(9)));
 }
 
@@ -63,10 +70,10 @@ fn the_app_lives_in_the_hosts_namespaces_and_its_own_root() {
         |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string();
     let script = "for n in net pid ipc uts; do readlink /proc/self/ns/$n; done; ls /bin | wc -l; \
                   grep -c . /proc/mounts; stat -c %a /tmp; cat /etc/hosts; cat /proc/self/status | grep CapEff | cut -f2";
-    let done = Pod::new(&[shell("a", script)]).run(&[]);
+    let done = FLY.pod(&[shell("a", script)]).run(&[]);
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let capabilities = own.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
-    let lines: Vec<&str> = done.out.lines().collect();
+    let lines: Vec<&str> = done.stdout.lines().collect();
     assert_eq!(lines[..4], ["net", "pid", "ipc", "uts"].map(link));
     assert_eq!(
         (lines[6], lines[7], lines[8]),
@@ -77,33 +84,33 @@ fn the_app_lives_in_the_hosts_namespaces_and_its_own_root() {
 
 #[test]
 fn refusals_are_plain() {
-    let done = Pod::new(&[shell("a", "true"), shell("b", "true")]).run(&[]);
+    let done = FLY.pod(&[shell("a", "true"), shell("b", "true")]).run(&[]);
     assert_eq!(done.code, Some(254));
-    assert!(done.err.contains("exactly one app"), "{done:?}");
+    assert!(done.stderr.contains("exactly one app"), "{done:?}");
 
     let mut missing = shell("a", "true");
     missing["app"]["mountPoints"] = json!([{ "name": "data", "path": "/data" }]);
-    let done = Pod::new(&[missing]).run(&[]);
+    let done = FLY.pod(&[missing]).run(&[]);
     assert_eq!(
-        (done.code, done.err.as_str()),
+        (done.code, done.stderr.as_str()),
         (Some(254), "stage1: missing volume for mountpoint \"data\"\n")
     );
 
     let volumes = json!([{ "name": "v", "kind": "host", "source": "/tmp" }]);
     let mut twice = shell("a", "true");
     twice["mounts"] = json!([{ "volume": "v", "path": "/a" }, { "volume": "v", "path": "/b" }]);
-    let done = Pod::with_volumes(&[twice], &volumes).run(&[]);
+    let done = FLY.pod_with_volumes(&[twice], &volumes).run(&[]);
     assert_eq!(
-        (done.code, done.err.as_str()),
+        (done.code, done.stderr.as_str()),
         (Some(254), "stage1: duplicate mount given: \"v\"\n")
     );
 
-    let pod = Pod::new(&[app("a", json!({ "exec": ["/nope"], "user": "0", "group": "0" }))]);
+    let pod = FLY.pod(&[app("a", json!({ "exec": ["/nope"], "user": "0", "group": "0" }))]);
     let done = pod.run(&[]);
     assert_eq!((done.code, pod.status("a")), (Some(203), Some(203)));
-    assert_eq!(done.out, "Error: Unable to open \"/nope\": No such file or directory\n");
+    assert_eq!(done.stdout, "Error: Unable to open \"/nope\": No such file or directory\n");
     let done = pod.run(&["--hostname=h"]);
-    assert!(done.err.contains("--hostname is ignored"), "{done:?}");
+    assert!(done.stderr.contains("--hostname is ignored"), "{done:?}");
 }
 
 #[test]
@@ -113,8 +120,8 @@ fn a_mount_below_a_volume_appears_on_the_host() {
     let volumes = json!([{ "name": "v", "kind": "host", "source": host.0 }]);
     let mut app = shell("a", "mount -t tmpfs inner /v/below && echo x > /v/below/file");
     app["mounts"] = json!([{ "volume": "v", "path": "/v" }]);
-    let done = Pod::with_volumes(&[app], &volumes).run(&[]);
-    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    let done = FLY.pod_with_volumes(&[app], &volumes).run(&[]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
     assert_eq!(fs::read_to_string(host.0.join("below/file")).unwrap(), "x\n");
 }
 
@@ -135,21 +142,21 @@ fn volumes_are_read_only_and_recursive_as_asked() {
     app["mounts"] =
         json!([{ "volume": "one", "path": "/one" }, { "volume": "all", "path": "/all" }]);
     let done =
-        Pod::with_volumes(&[app], &json!([volume("one", false), volume("all", true)])).run(&[]);
-    assert_eq!(done.out, "seen\n", "{done:?}");
-    assert_eq!(done.err.matches("Read-only file system").count(), 2, "{done:?}");
+        FLY.pod_with_volumes(&[app], &json!([volume("one", false), volume("all", true)])).run(&[]);
+    assert_eq!(done.stdout, "seen\n", "{done:?}");
+    assert_eq!(done.stderr.matches("Read-only file system").count(), 2, "{done:?}");
 }
 
 #[test]
 fn stop_asks_and_force_ends_all_that_was_started() {
     // What is left behind keeps its hands off the outputs: their end is how the test knows that the app is gone.
     let script = "trap 'echo bye; exit 3' TERM; setsid sleep 1000 > /dev/null 2>&1 & echo up; wait";
-    let pod = Pod::new(&[shell("a", script)]);
+    let pod = FLY.pod(&[shell("a", script)]);
     let child = pod.start();
     eventually("the app's number is known", || pod.path.join("pid").exists());
     assert_eq!(pod.call(STOP, &[&pod.uuid]).code, Some(0));
     let done = finish(child);
-    assert_eq!((done.code, done.out.as_str(), pod.status("a")), (Some(3), "bye\n", Some(3)));
+    assert_eq!((done.code, done.stdout.as_str(), pod.status("a")), (Some(3), "bye\n", Some(3)));
     // What has left its group holds the lock: the pod still runs.
     assert!(pod.is_locked());
     assert_eq!(pod.call(STOP, &["--force", &pod.uuid]).code, Some(0));
@@ -162,7 +169,7 @@ fn stop_asks_and_force_ends_all_that_was_started() {
 
 #[test]
 fn whoever_kills_the_caller_kills_the_app() {
-    let pod = Pod::new(&[app(
+    let pod = FLY.pod(&[app(
         "a",
         json!({ "exec": ["/bin/sh", "-c", "echo up; exec sleep 1000"], "user": "33", "group": "34" }),
     )]);
@@ -178,13 +185,13 @@ fn enter_sees_what_the_app_sees() {
         "exec": ["/bin/sh", "-c", "id > /tmp/own; echo up; sleep 1000"], "user": "web", "group": "web",
         "environment": [{ "name": "X", "value": "y" }],
     });
-    let pod = Pod::new(&[app("a", section)]);
+    let pod = FLY.pod(&[app("a", section)]);
     let child = pod.start();
     eventually("the pid is known", || pod.path.join("pid").exists());
     let entered =
         pod.enter("a", &["/bin/sh", "-c", "cat /tmp/own; id; echo $X; ls / | grep -c bin"]);
     let id = "uid=33(web) gid=34(web)\n";
-    assert_eq!(entered.out, format!("{id}{id}y\n1\n"), "{entered:?}");
+    assert_eq!(entered.stdout, format!("{id}{id}y\n1\n"), "{entered:?}");
     assert_eq!(pod.enter("a", &["sh", "-c", "exit 9"]).code, Some(9));
     assert_eq!(pod.enter("b", &["/bin/true"]).code, Some(254));
     assert_eq!(pod.call(STOP, &["--force", &pod.uuid]).code, Some(0));
@@ -193,7 +200,7 @@ fn enter_sees_what_the_app_sees() {
 
 #[test]
 fn with_a_notify_socket_the_app_is_the_main_process() {
-    let pod = Pod::new(&[shell("a", "echo up; echo $$; sleep 1000 & wait $!; exit 5")]);
+    let pod = FLY.pod(&[shell("a", "echo up; echo $$; sleep 1000 & wait $!; exit 5")]);
     let mut command = pod.command(&["--net=host"]);
     let mut child = command.env("NOTIFY_SOCKET", "/run/systemd/notify").spawn().unwrap();
     let mut text = [0_u8; 3];
@@ -208,7 +215,7 @@ fn with_a_notify_socket_the_app_is_the_main_process() {
     });
     kill(&sleeper, number::KILL).unwrap();
     let done = finish(child);
-    assert_eq!((done.code, done.out.trim()), (Some(5), main.as_str()));
+    assert_eq!((done.code, done.stdout.trim()), (Some(5), main.as_str()));
     eventually("the lock is free", || !pod.is_locked());
     assert_eq!(pod.status("a"), Some(5));
 }

@@ -1,5 +1,8 @@
-//! A handmade pod folder and a root of one static program, run through the entrypoints as stage0 would.
+//! A handmade pod folder and a root of one static program, run through the entrypoints of a stage1 as stage0 would. It
+//! needs root, `/bin/busybox` (static) and `flock`.
 
+use crate::program::Output;
+use crate::wait;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
@@ -8,53 +11,60 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-const TOOLS: [&str; 25] = [
+const TOOLS: [&str; 26] = [
     "sh", "true", "echo", "cat", "id", "ls", "sleep", "stat", "grep", "hostname", "env", "pwd",
     "touch", "kill", "stty", "ip", "ps", "mkdir", "readlink", "head", "tr", "cut", "wc", "mount",
-    "sort",
+    "sort", "setsid",
 ];
 
-/// A pod folder; gone, with what runs in it, when dropped.
-pub(crate) struct Pod {
-    pub(crate) path: PathBuf,
-    pub(crate) root: PathBuf,
-    pub(crate) uuid: String,
+/// The programs of a stage1 as they were just built.
+#[derive(Debug, Clone, Copy)]
+pub struct Entrypoints {
+    /// The `run` entrypoint.
+    pub run: &'static str,
+    /// The `enter` entrypoint.
+    pub enter: &'static str,
+    /// The flag of `run` for the network that needs nothing.
+    pub net: &'static str,
 }
 
-/// What a finished entrypoint left.
+/// A pod folder; gone, with what runs in it, when dropped.
 #[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) code: Option<i32>,
-    pub(crate) signal: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+pub struct HandmadePod {
+    /// The folder.
+    pub path: PathBuf,
+    /// The tree of its apps.
+    pub root: PathBuf,
+    /// Its name.
+    pub uuid: String,
+    programs: Entrypoints,
 }
 
 /// An app that runs a shell script.
-pub(crate) fn shell(name: &str, script: &str) -> Value {
+pub fn shell(name: &str, script: &str) -> Value {
     app(name, json!({ "exec": ["/bin/sh", "-c", script], "user": "0", "group": "0" }))
 }
 
 /// An app with this `app` section.
-pub(crate) fn app(name: &str, section: Value) -> Value {
+pub fn app(name: &str, section: Value) -> Value {
     let image = json!({ "name": "example.com/tools", "id": format!("sha512-{}", "a".repeat(64)) });
     let mut app = json!({ "name": name, "image": image });
     app["app"] = section;
     app
 }
 
-impl Pod {
-    pub(crate) fn new(apps: &[Value]) -> Self {
-        Self::with_volumes(apps, &json!([]))
+impl Entrypoints {
+    /// A pod of these apps.
+    pub fn pod(self, apps: &[Value]) -> HandmadePod {
+        self.pod_with_volumes(apps, &json!([]))
     }
 
-    pub(crate) fn with_volumes(apps: &[Value], volumes: &Value) -> Self {
+    /// A pod of these apps and volumes.
+    pub fn pod_with_volumes(self, apps: &[Value], volumes: &Value) -> HandmadePod {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("nspawn-pod-{}-{count}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("rkt-pod-{}-{count}", std::process::id()));
         let root = path.with_extension("root");
         make_root(&root);
         let uuid = format!("465e8ea3-3206-4d98-8{count:03}-{:012x}", std::process::id());
@@ -64,7 +74,7 @@ impl Pod {
         });
         fs::create_dir_all(path.join("stage1")).unwrap();
         fs::write(path.join("pod"), manifest.to_string()).unwrap();
-        let pod = Self { path, root, uuid };
+        let pod = HandmadePod { path, root, uuid, programs: self };
         for app in apps {
             let name = app["name"].as_str().unwrap();
             pod.image(name, &json!([]));
@@ -76,9 +86,11 @@ impl Pod {
         }
         pod
     }
+}
 
+impl HandmadePod {
     /// Writes the manifest of an app's image, with these annotations.
-    pub(crate) fn image(&self, app: &str, annotations: &Value) {
+    pub fn image(&self, app: &str, annotations: &Value) {
         let folder = self.path.join("appsinfo").join(app);
         fs::create_dir_all(&folder).unwrap();
         let manifest = json!({
@@ -88,28 +100,24 @@ impl Pod {
     }
 
     /// The `run` entrypoint with the lock that stage0 would hold.
-    pub(crate) fn command(&self, flags: &[&str]) -> Command {
+    pub fn command(&self, flags: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
-        command.args([
-            "-c",
-            "exec 9<. && flock -x 9 && exec \"$@\"",
-            "sh",
-            env!("CARGO_BIN_EXE_nspawn-run"),
-        ]);
+        command.args(["-c", "exec 9<. && flock -x 9 && exec \"$@\"", "sh", self.programs.run]);
         command.args(flags).arg(&self.uuid).current_dir(&self.path).env("RKT_LOCK_FD", "9");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    pub(crate) fn run(&self, flags: &[&str]) -> Done {
-        let mut all = vec!["--net=none"];
+    /// Runs the pod to its end.
+    pub fn run(&self, flags: &[&str]) -> Output {
+        let mut all = vec![self.programs.net];
         all.extend(flags);
         finish(self.command(&all).spawn().unwrap())
     }
 
     /// Starts the pod and waits until its first app said `up`.
-    pub(crate) fn start(&self) -> Child {
-        let mut child = self.command(&["--net=none"]).spawn().unwrap();
+    pub fn start(&self) -> Child {
+        let mut child = self.command(&[self.programs.net]).spawn().unwrap();
         let mut word = [0_u8; 3];
         child.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
         assert_eq!(&word, b"up\n");
@@ -117,30 +125,33 @@ impl Pod {
     }
 
     /// Another entrypoint of this pod.
-    pub(crate) fn call(&self, program: &str, args: &[&str]) -> Done {
+    pub fn call(&self, program: &str, args: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.args(args).current_dir(&self.path).stdin(Stdio::null());
         finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    pub(crate) fn enter(&self, app: &str, command: &[&str]) -> Done {
+    /// Runs a command in an app, to its end.
+    pub fn enter(&self, app: &str, command: &[&str]) -> Output {
         let pid = format!("--pid={}", self.text("pid"));
         let app = format!("--appname={app}");
         let mut args = vec![pid.as_str(), &app, "--"];
         args.extend(command);
-        self.call(env!("CARGO_BIN_EXE_nspawn-enter"), &args)
+        self.call(self.programs.enter, &args)
     }
 
-    pub(crate) fn text(&self, file: &str) -> String {
+    /// The content of a file of the pod, without the white space around it.
+    pub fn text(&self, file: &str) -> String {
         fs::read_to_string(self.path.join(file)).unwrap().trim().to_owned()
     }
 
-    pub(crate) fn status(&self, app: &str) -> Option<i32> {
+    /// The exit status that was recorded of an app.
+    pub fn status(&self, app: &str) -> Option<i32> {
         fs::read_to_string(self.path.join("rkt/status").join(app)).ok()?.trim().parse().ok()
     }
 
     /// The control groups that the pod recorded and that are still there.
-    pub(crate) fn groups(&self) -> Vec<PathBuf> {
+    pub fn groups(&self) -> Vec<PathBuf> {
         self.text("subcgroup")
             .lines()
             .skip(1)
@@ -150,13 +161,12 @@ impl Pod {
     }
 
     /// Whether somebody holds the pod's lock.
-    pub(crate) fn is_locked(&self) -> bool {
-        let folder = fs::File::open(&self.path).unwrap();
-        sys::lock::held_exclusively(std::os::fd::AsFd::as_fd(&folder)).unwrap()
+    pub fn is_locked(&self) -> bool {
+        wait::is_locked(&self.path)
     }
 }
 
-impl Drop for Pod {
+impl Drop for HandmadePod {
     fn drop(&mut self) {
         if let Ok(pid) = fs::read_to_string(self.path.join("pid"))
             && self.is_locked()
@@ -173,25 +183,18 @@ impl Drop for Pod {
     }
 }
 
-pub(crate) fn finish(mut child: Child) -> Done {
-    let (mut out, mut err) = (String::new(), String::new());
+/// Waits for the end of a program whose outputs are pipes.
+pub fn finish(mut child: Child) -> Output {
+    let (mut stdout, mut stderr) = (String::new(), String::new());
     let mut errors = child.stderr.take().unwrap();
     let reader = std::thread::spawn(move || {
-        errors.read_to_string(&mut err).unwrap();
-        err
+        errors.read_to_string(&mut stderr).unwrap();
+        stderr
     });
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     let status = child.wait().unwrap();
-    Done { code: status.code(), signal: status.signal(), out, err: reader.join().unwrap() }
-}
-
-/// Waits for something that becomes true by itself.
-pub(crate) fn eventually(what: &str, mut test: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !test() {
-        assert!(Instant::now() < end, "{what} did not come true");
-        std::thread::yield_now();
-    }
+    let (code, signal) = (status.code(), status.signal());
+    Output { code, signal, stdout, stderr: reader.join().unwrap() }
 }
 
 fn make_root(root: &Path) {
@@ -208,7 +211,7 @@ fn make_root(root: &Path) {
 }
 
 /// Sends a signal to the process whose number a file or a program told.
-pub(crate) fn kill(pid: &str, signal: i32) -> std::io::Result<()> {
+pub fn kill(pid: &str, signal: i32) -> std::io::Result<()> {
     let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
     sys::process::kill(pid.ok_or(std::io::ErrorKind::InvalidInput)?, signal)
 }
