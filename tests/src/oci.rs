@@ -67,6 +67,32 @@ pub fn with_other_top(folder: &Path, tag: &str, of: (&Path, &str), image: &Image
     digest
 }
 
+/// Changes the configuration, and then the manifest, of the only image of a layout, whatever they say afterwards.
+pub fn forge(
+    folder: &Path,
+    tag: &str,
+    configuration: impl FnOnce(&mut Value),
+    manifest: impl FnOnce(&mut Value),
+) {
+    let blobs = folder.join("blobs/sha256");
+    let read = |of: &Value| -> Value {
+        let hex = of["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+        serde_json::from_slice(&fs::read(blobs.join(hex)).unwrap()).unwrap()
+    };
+    let index: Value =
+        serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
+    let mut forged = read(&index["manifests"][0]);
+    let mut document = read(&forged["config"]);
+    configuration(&mut document);
+    let kind = forged["config"]["mediaType"].as_str().unwrap().to_owned();
+    forged["config"] = put(&blobs, document.to_string().as_bytes(), &kind);
+    manifest(&mut forged);
+    let kind = forged["mediaType"].as_str().unwrap().to_owned();
+    let mut entry = put(&blobs, forged.to_string().as_bytes(), &kind);
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+    finish(folder, &entry);
+}
+
 /// The uncompressed layer that holds the tree of an image.
 fn layer_of(image: &Image) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());

@@ -1,7 +1,7 @@
 //! Descriptors: how documents point at contents.
 
 use crate::base64;
-use crate::digest::Digest;
+use crate::digest::{Digest, UnknownAlgorithm};
 use crate::document::{DocumentError, Members, bad};
 use crate::media;
 use crate::platform::Platform;
@@ -19,6 +19,9 @@ pub enum Mismatch {
         /// As many are there.
         found: u64,
     },
+    /// Nobody can tell.
+    #[error(transparent)]
+    Algorithm(#[from] UnknownAlgorithm),
     /// Not these.
     #[error("the bytes do not have the digest {0}")]
     Digest(Digest),
@@ -78,6 +81,7 @@ impl Descriptor {
         if found != self.size {
             return Err(Mismatch::Size { wanted: self.size, found });
         }
+        self.digest.verifiable()?;
         if self.digest.matches(bytes) { Ok(()) } else { Err(Mismatch::Digest(self.digest.clone())) }
     }
 }
@@ -117,5 +121,8 @@ mod tests {
         found.check(b"{}").unwrap();
         assert_eq!(found.check(b"{}\n"), Err(Mismatch::Size { wanted: 2, found: 3 }));
         assert!(matches!(found.check(b"[]"), Err(Mismatch::Digest(_))));
+        let digest = Digest::parse("md5:99914b932bd37a50b983c5e7c90ae93b").unwrap();
+        let other = Descriptor { digest, ..found };
+        assert!(matches!(other.check(b"{}"), Err(Mismatch::Algorithm(_))));
     }
 }

@@ -14,6 +14,11 @@ pub enum BadDigest {
     Digits(String),
 }
 
+/// A digest by which nothing can be verified.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} cannot be verified: only sha256 and sha512 are known")]
+pub struct UnknownAlgorithm(pub Digest);
+
 /// No digest is longer.
 const LONGEST: usize = 256;
 
@@ -96,6 +101,17 @@ impl Digest {
         &self.text
     }
 
+    /// Tells before anything is fetched whether it can be verified.
+    ///
+    /// # Errors
+    /// See [`UnknownAlgorithm`].
+    pub fn verifiable(&self) -> Result<(), UnknownAlgorithm> {
+        match self.algorithm() {
+            "sha256" | "sha512" => Ok(()),
+            _ => Err(UnknownAlgorithm(self.clone())),
+        }
+    }
+
     /// Whether these bytes have this digest; never with an algorithm that is not trusted.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         match self.algorithm() {
@@ -157,6 +173,16 @@ mod tests {
     #[test]
     fn what_is_not_known_verifies_nothing() {
         let text = "md5:99914b932bd37a50b983c5e7c90ae93b";
-        assert!(!Digest::parse(text).unwrap().matches(b"{}"));
+        let digest = Digest::parse(text).unwrap();
+        assert!(!digest.matches(b"{}"));
+        let message = format!("{text} cannot be verified: only sha256 and sha512 are known");
+        assert_eq!(digest.verifiable().unwrap_err().to_string(), message);
+        // The forms of these are known, but nothing here can compute them.
+        for text in [format!("blake3:{}", "0".repeat(64)), format!("sha384:{}", "0".repeat(96))] {
+            Digest::parse(&text).unwrap().verifiable().unwrap_err();
+        }
+        for text in [EMPTY, &format!("sha512:{}", "0".repeat(128))] {
+            Digest::parse(text).unwrap().verifiable().unwrap();
+        }
     }
 }

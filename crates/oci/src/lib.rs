@@ -25,7 +25,7 @@ mod reference;
 
 pub use config::{ImageConfig, Layers, Process, UnequalLayers};
 pub use descriptor::{Descriptor, Mismatch};
-pub use digest::{BadDigest, Digest};
+pub use digest::{BadDigest, Digest, UnknownAlgorithm};
 pub use document::DocumentError;
 pub use index::Index;
 pub use manifest::{Manifest, Root};

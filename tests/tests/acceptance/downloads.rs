@@ -255,6 +255,65 @@ fn only_layers_that_are_missing_are_transferred() {
 }
 
 #[test]
+fn digests_of_unknown_algorithms_are_refused_before_anything_is_fetched_by_them() {
+    let rkt = Rkt::new();
+    let other = |algorithm: &str, digits| json!(format!("{algorithm}:{}", "ab".repeat(digits)));
+    let (sha384, md5) = (other("sha384", 48), other("md5", 16));
+    let verified = |what: &str, digest: &serde_json::Value| {
+        format!(
+            "{what}{} cannot be verified: only sha256 and sha512 are known",
+            digest.as_str().unwrap()
+        )
+    };
+    let forged = |name: &str, part: &str, digest: &serde_json::Value| {
+        let path = layout(&rkt, name, name);
+        oci::forge(
+            &path,
+            "latest",
+            |document| {
+                if part == "content" {
+                    document["rootfs"]["diff_ids"][0] = digest.clone();
+                }
+            },
+            |manifest| match part {
+                "config" => manifest["config"]["digest"] = digest.clone(),
+                // The known layer comes first, and is not fetched either.
+                "layer" => {
+                    let mut layer = manifest["layers"][0].clone();
+                    layer["digest"] = digest.clone();
+                    manifest["layers"].as_array_mut().unwrap().push(layer);
+                }
+                _ => {}
+            },
+        );
+        path
+    };
+    for (part, digest, what, blobs) in [
+        ("config", &sha384, "image configuration ", 0),
+        ("layer", &md5, "layer ", 0),
+        // It stands in the configuration.
+        ("content", &sha384, "layer content ", 1),
+    ] {
+        let path = forged(part, part, digest);
+        let server = Server::registry("app", &path);
+        let reference = format!("docker://{}/app:latest", server.address);
+        fetch(&rkt, &[&reference]).refuses(&verified(what, digest));
+        let asked = server.asked();
+        let count = asked.iter().filter(|one| one.path.contains("/blobs/")).count();
+        assert_eq!(count, blobs, "{part}: {asked:#?}");
+        let local = format!("oci:{}", path.display());
+        fetch(&rkt, &[&local]).refuses(&verified(what, digest));
+    }
+    // The digest that was typed.
+    let path = layout(&rkt, "typed", "typed");
+    let server = Server::registry("app", &path);
+    let typed = format!("docker://{}/app@{}", server.address, sha384.as_str().unwrap());
+    fetch(&rkt, &[&typed]).refuses(&verified("", &sha384));
+    assert_eq!(server.asked().iter().filter(|one| one.path.contains("/manifests/")).count(), 0);
+    assert_eq!(rkt.run(&["image", "list", "--no-legend"]).ok().stdout, "");
+}
+
+#[test]
 fn a_fetch_that_waits_for_another_says_so() {
     let rkt = Rkt::new();
     let bytes = Image::busybox("app").bytes();

@@ -153,8 +153,11 @@ impl Repository {
 
     /// The manifest that a reference means on this machine.
     fn manifest(&self, reference: &Reference) -> Result<Found, RegistryError> {
-        let (media_type, bytes) = self.document(reference.manifest())?;
         let bad = |source| RegistryError::Document { what: reference.to_string(), source };
+        if let Some(digest) = reference.digest() {
+            digest.verifiable().map_err(|error| bad(error.into()))?;
+        }
+        let (media_type, bytes) = self.document(reference.manifest())?;
         if let Some(digest) = reference.digest()
             && !digest.matches(&bytes)
         {
@@ -192,6 +195,10 @@ impl Repository {
 
     /// The bytes of an entry of an index; they are still to be checked.
     fn listed(&self, entry: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+        entry.digest.verifiable().map_err(|error| RegistryError::Document {
+            what: "index".to_owned(),
+            source: error.into(),
+        })?;
         match &entry.data {
             Some(data) => Ok(data.clone()),
             None => Ok(self.document(entry.digest.as_str())?.1),

@@ -109,15 +109,18 @@ fn the_image_for_this_machine_is_chosen() {
         )
     };
     let server = registry(&oci, move |asked| {
-        let architecture = match asked.path.rsplit_once('/')?.1 {
-            "mine" => host.architecture.as_str(),
-            "other" => "vax",
+        let index = match asked.path.rsplit_once('/')?.1 {
+            "mine" => index(&host.architecture),
+            "other" => index("vax"),
+            "unknown" => index(&host.architecture).replace("sha256", "sha256-new"),
             _ => return None,
         };
-        Some(Answer::new(200, index(architecture)).with("content-type", media::DOCKER_LIST))
+        Some(Answer::new(200, index).with("content-type", media::DOCKER_LIST))
     });
     let place = Place::new("fetch-index");
     refused(&place, &text(&server, "a:other"), "only for: linux/vax");
+    refused(&place, &text(&server, "a:unknown"), "only sha256 and sha512 are known");
+    assert!(server.asked().iter().all(|asked| !asked.path.contains("sha256-new")));
     let id = fetch(&place.store(), &text(&server, "a:mine")).unwrap();
     assert_eq!(fetch(&place.store(), &text(&server, "a:latest")).unwrap(), id);
     assert!(server.asked().iter().any(|asked| {

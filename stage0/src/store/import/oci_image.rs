@@ -3,7 +3,7 @@
 use super::OciImage;
 use super::blobs::{Transfer, blob_path, read_config};
 use super::stack::{Stack, Wanted};
-use super::verify::Verified;
+use super::verify::{Verified, verifiable};
 use crate::store::files::Area;
 use crate::store::locks::Patience;
 use crate::store::record::{ImageKind, OciParts, now, ready_path, to_bytes};
@@ -122,6 +122,9 @@ impl Store {
                 "image has {count} layers, of which at most {MOST_LAYERS} can be stacked"
             )));
         }
+        // Before anything is fetched by them.
+        verifiable("image configuration", &manifest.config.digest)?;
+        manifest.layers.iter().try_for_each(|layer| verifiable("layer", &layer.digest))?;
         let digest = Digest::sha256(&Sha256::digest(&image.manifest).into());
         let config = match self.known_config(&id, &manifest.config.digest) {
             Some(config) => config,
@@ -129,6 +132,7 @@ impl Store {
         };
         let parsed = ImageConfig::from_json(&config)
             .map_err(|error| bad("image configuration")(error.into()))?;
+        parsed.diff_ids.iter().try_for_each(|diff_id| verifiable("layer content", diff_id))?;
         let pairs = oci::Layers::pair(&manifest, &parsed)
             .map_err(|error| bad("image configuration")(error.into()))?;
         let mut layers: Vec<Wanted> = Vec::new();

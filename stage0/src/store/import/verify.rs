@@ -11,6 +11,11 @@ enum Hashed<R> {
     Sha512(Sha512Reader<R>),
 }
 
+/// Refuses a digest that nothing can be compared with.
+pub(super) fn verifiable(what: &'static str, wanted: &Digest) -> Result<(), ImportError> {
+    wanted.verifiable().map_err(|error| ImportError::Shape(format!("{what} {error}")))
+}
+
 /// Hashes what is read through it, to be compared with a digest.
 pub(super) struct Verified<R> {
     from: Hashed<R>,
@@ -20,14 +25,10 @@ pub(super) struct Verified<R> {
 impl<R: Read> Verified<R> {
     /// An algorithm that is not known cannot be verified, and nothing is read.
     pub(super) fn new(what: &'static str, wanted: &Digest, from: R) -> Result<Self, ImportError> {
+        verifiable(what, wanted)?;
         let from = match wanted.algorithm() {
-            "sha256" => Hashed::Sha256(Sha256Reader::new(from)),
             "sha512" => Hashed::Sha512(Sha512Reader::new(from)),
-            other => {
-                return Err(ImportError::Shape(format!(
-                    "{what} {wanted} cannot be verified: algorithm {other} is not known"
-                )));
-            }
+            _ => Hashed::Sha256(Sha256Reader::new(from)),
         };
         Ok(Self { from, wanted: wanted.clone() })
     }
