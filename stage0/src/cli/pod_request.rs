@@ -299,6 +299,9 @@ fn stage1_failure(error: Stage1Error) -> Failure {
         error @ Stage1Error::NoDefault { .. } => {
             Failure::alone(error).hint("put it there, or name one with --stage1-path")
         }
+        Stage1Error::Import { path, source } => {
+            Failure::because(format!("cannot import {}", path.display()), source)
+        }
         error => Failure::alone(error),
     }
 }

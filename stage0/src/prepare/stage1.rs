@@ -230,7 +230,19 @@ fn by_alias(store: &Store, place: &Place<'_>, short: &str) -> Result<Option<Imag
                 continue;
             };
             let path = folder.join(&name);
-            let id = trusted(store, &path, &open(&path)?)?;
+            let id = match open(&path).map_err(Stage1Error::from) {
+                Ok(file) => trusted(store, &path, &file),
+                Err(error) => Err(error),
+            };
+            // A file that nobody named is in nobody's way.
+            let id = match id {
+                Ok(id) => id,
+                Err(error @ Stage1Error::Store(_)) => return Err(error),
+                Err(error) => {
+                    log::warn!("not looked at for stage1 {short:?}: {error}");
+                    continue;
+                }
+            };
             let answers = || {
                 let manifest = ImageManifest::from_json(store.image(&id).ok()?.manifest()).ok()?;
                 Some(Stage1Interface::from_manifest(&manifest).ok()?.aliases)

@@ -7,6 +7,24 @@ use testkit::sandbox::dist;
 use testkit::{FLAVOURS, FLY, Image, NSPAWN, Output, Rkt, Running, Stub, wait};
 
 #[test]
+fn a_broken_stage1_that_nobody_named_is_in_nobodys_way() {
+    let rkt = Rkt::new();
+    let stage1s = rkt.folder("stage1s");
+    rkt.file("stage1s/stage1-aaa.aci", "no image");
+    let paths = json!({ "rktVersion": "v1", "rktKind": "paths", "stage1-images": stage1s });
+    rkt.configure("local", "paths.d/paths.json", &paths);
+    let run = |name: &str| {
+        let flag = format!("--stage1-name={name}");
+        rkt.pod(&NSPAWN, &[&flag, &rkt.shell(), "--", "echo it runs"])
+    };
+    // The name is that of no file, so that all of them are asked whether it is theirs.
+    let output = run("coreos").ok();
+    assert_eq!(output.stdout, "it runs\n");
+    assert!(output.stderr.contains("stage1-aaa.aci"), "{output:#?}");
+    run("aaa").refuses("stage1-aaa.aci");
+}
+
+#[test]
 fn a_stage1_is_chosen_in_five_ways() {
     let rkt = Rkt::new();
     let image = rkt.shell();
