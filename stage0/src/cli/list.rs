@@ -71,7 +71,7 @@ fn look<T>(
     for pod in listing.pods.into_iter().flatten() {
         match pod {
             Ok(pod) => found.push(pod),
-            Err(error) => problems.push(Failure::alone(error)),
+            Err(error) => problems.push(pods::untold(error)),
         }
     }
     Ok(found)

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use appc::PodUuid;
-use stage0::pod::{PodsDir, Sighting, Waited, until};
+use stage0::pod::{PodsDir, Sighting, ViewError, Waited, until};
 use stage1_abi::PodDirError;
 use sys::path::At as _;
 
@@ -53,6 +53,16 @@ pub(crate) fn one(cx: &Context, args: &Parsed, command: &Command) -> Result<Sigh
 /// The pod that a word means.
 pub(crate) fn find(cx: &Context, text: &str) -> Result<Sighting, Failure> {
     pods(cx)?.find(text).map_err(|error| Failure::because("problem retrieving pod", error))
+}
+
+/// Why nothing can be told of a pod, with the pod's name.
+pub(crate) fn untold(error: ViewError) -> Failure {
+    match error {
+        ViewError::Manifest { uuid, source } => {
+            Failure::because(format!("pod \"{uuid}\" has a bad manifest"), source)
+        }
+        error @ ViewError::Dir(_) => Failure::alone(error),
+    }
 }
 
 /// The process of a pod that runs, waited for while the pod starts; `None` if it ended first.

@@ -29,11 +29,12 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         return Err(unprepared());
     }
     let pod = Pod::claim(&pods, uuid).map_err(Failure::alone)?.ok_or_else(unprepared)?;
-    let manifest = sighting.manifest().map_err(Failure::alone)?.ok_or_else(unprepared)?;
+    let manifest = sighting.manifest().map_err(pods::untold)?.ok_or_else(unprepared)?;
     if args.bool("interactive") && manifest.apps.len() > 1 {
         return Err(Failure::new("interactive option only supports pods with one app"));
     }
-    let interface = interface_of(pod.dir()).map_err(Failure::alone)?;
+    let interface = interface_of(pod.dir())
+        .map_err(|error| Failure::because("cannot use the pod's stage1", error))?;
     check_network(&interface, &request.net).map_err(Failure::alone)?;
     check_overlay(pod.dir()).map_err(Failure::alone)?;
     let running =

@@ -101,6 +101,9 @@ fn a_broken_pod_does_not_hide_the_others() {
     let first = list.stderr.lines().next().unwrap_or_default();
     assert_eq!(first, "list: 1 error(s) encountered when listing pods:", "{list:#?}");
     assert!(list.stderr.lines().nth(1).unwrap().contains(&"-".repeat(40)), "{list:#?}");
+    let which = format!("list: pod \"{bad}\" has a bad manifest: ");
+    assert!(list.stderr.lines().nth(2).unwrap().starts_with(&which), "{list:#?}");
+    rkt.run(&["run-prepared", &bad]).refuses(&format!("pod \"{bad}\" has a bad manifest: "));
     let pods = rkt.run(&["list", "--format=json"]).ok().json();
     assert!(pods.as_array().unwrap().iter().any(|pod| pod["name"] == json!(good)), "{pods}");
 }
