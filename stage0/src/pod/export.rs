@@ -26,6 +26,9 @@ pub enum ExportError {
     /// It cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// Somebody deletes it: parts may be missing, and nobody would see.
+    #[error("pod was removed while it was exported")]
+    Removed,
 }
 
 impl Sighting {
@@ -48,7 +51,10 @@ impl Sighting {
             };
             folder(&dir.path().join(name)).map_err(ExportError::Root)?
         };
-        Ok(aci(out, &manifest, &Merged::new(vec![root]), Times::Keep)?)
+        let out = aci(out, &manifest, &Merged::new(vec![root]), Times::Keep)?;
+        // A lock of ours would keep a collector busy for as long as this takes.
+        let whole = self.is_whole().map_err(PodDirError::from)?;
+        if whole { Ok(out) } else { Err(ExportError::Removed) }
     }
 
     /// The stack that the app ran on, with what it wrote as the topmost layer; nothing can be written any more.
@@ -86,4 +92,64 @@ impl Sighting {
 fn folder(path: &Path) -> Result<OwnedFd, PathError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(CWD, path, flags, Mode::empty()).at("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::{Folder, PodsDir};
+    use appc::{ImageManifest, PodUuid};
+    use std::fs;
+    use std::io;
+    use sys::lock::{LockFd, Mode as Lock};
+
+    /// Does something when the first bytes come.
+    struct Then<'a>(Option<Box<dyn FnOnce() + 'a>>);
+
+    impl Write for Then<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(then) = self.0.take() {
+                then();
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_meanwhile_is_not_half_exported() {
+        let data = std::env::temp_dir().join(format!("rkt-export-{}", std::process::id()));
+        let pods = PodsDir::open(&data);
+        let uuid = PodUuid::from_random([7; 16]);
+        let path = pods.pod_path(Folder::Run, uuid);
+        let stage1 = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"s","annotations":[
+            {"name":"coreos.com/rkt/stage1/run","value":"/run"},
+            {"name":"coreos.com/rkt/stage1/app-roots","value":"layers"}]}"#;
+        let stage1 = ImageManifest::from_json(stage1.as_bytes()).unwrap();
+        let interface = Stage1Interface::from_manifest(&stage1).unwrap();
+        let export = |then: Box<dyn FnOnce() + '_>| {
+            fs::create_dir_all(path.join("appsinfo/a/rootfs")).unwrap();
+            fs::write(path.join("appsinfo/a/manifest"), "{}").unwrap();
+            let pod = pods.look(Folder::Run, uuid).unwrap().unwrap();
+            pod.export("a", &interface, Then(Some(then))).map(drop)
+        };
+        export(Box::new(|| ())).unwrap();
+        // The mark of a collector takes nothing away.
+        let marked = pods.pod_path(Folder::ExitedGarbage, uuid);
+        fs::create_dir_all(marked.parent().unwrap()).unwrap();
+        export(Box::new(|| fs::rename(&path, &marked).unwrap())).unwrap();
+        fs::remove_dir_all(&marked).unwrap();
+        let gone = export(Box::new(|| fs::remove_dir_all(&path).unwrap()));
+        let mut held = None;
+        let locked = export(Box::new(|| {
+            let folder = fs::File::open(&path).unwrap();
+            held = Some(LockFd::wait(folder.into(), Lock::Exclusive).unwrap());
+        }));
+        fs::remove_dir_all(&data).unwrap();
+        assert!(matches!(gone, Err(ExportError::Removed)), "{gone:?}");
+        assert!(matches!(locked, Err(ExportError::Removed)), "{locked:?}");
+    }
 }

@@ -140,6 +140,16 @@ impl Sighting {
         Ok(UNIX_EPOCH + Duration::new(seconds, found.stx_ctime.tv_nsec.min(999_999_999)))
     }
 
+    /// Whether nobody has begun to delete it: then all that was read of it by now was there.
+    pub fn is_whole(&self) -> Result<bool, PathError> {
+        let path = self.dir.path();
+        // Who deletes a pod holds its lock until its folder is gone. Asked the other way round, a deletion could come and
+        // go between the two.
+        let locked = sys::lock::held_exclusively(self.dir.as_fd()).at("flock", path)?;
+        let found = rustix::fs::fstat(self.dir.as_fd()).at("stat", path)?;
+        Ok(!locked && found.st_nlink > 0)
+    }
+
     /// Whether it still lies where it was seen.
     pub fn is_there(&self) -> bool {
         let own = rustix::fs::fstat(self.dir.as_fd());
