@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use stage0::fetch::{Fetcher, PullPolicy, Quiet};
 use stage0::image_ref::ImageRef;
 use stage0::insecure::Insecure;
-use stage0::render::{Content, extract, ready};
+use stage0::render::{Content, Extent, extract, ready};
 use stage0::store::Store;
 use std::error::Error;
 use std::fs::File;
@@ -167,7 +167,7 @@ fn image(reference: &str) -> Outcome {
     }
     drop(lock);
     let flat = "/tmp/flat";
-    extract(&store, &id, folder(flat).as_fd(), Content::Rootfs)?;
+    extract(&store, &id, Extent::Alone, folder(flat).as_fd(), Content::Rootfs)?;
     holds(Path::new(flat));
     Ok(())
 }

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use stage0::fetch::{Fetcher, PullPolicy, Quiet};
 use stage0::image_ref::ImageRef;
 use stage0::insecure::Insecure;
-use stage0::render::{Content, extract};
+use stage0::render::{Content, Extent, extract};
 use stage0::store::Store;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
@@ -208,7 +208,7 @@ fn compare(name: &str, layers: &[Vec<u8>], timeless: &[&str]) -> BTreeMap<String
     std::fs::create_dir(&flat).unwrap();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(&flat, flags, Mode::empty()).unwrap();
-    extract(&store, &id, folder.as_fd(), Content::Rootfs).unwrap();
+    extract(&store, &id, Extent::Alone, folder.as_fd(), Content::Rootfs).unwrap();
 
     // The root's time is the time of unpacking.
     let timeless = [timeless, &[""]].concat();

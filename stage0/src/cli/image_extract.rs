@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use stage0::render::Content;
+use stage0::render::{Content, Extent};
 use sys::path::{At as _, PathError};
 
 use super::image_cat_manifest::find;
@@ -31,28 +31,34 @@ pub(super) const FLAGS: &[Flag] = &[
 
 /// Writes the files of an image into a new folder.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
+    write(cx, args, Extent::Alone, "error extracting ACI")
+}
+
+/// Writes so many of an image's files into a new folder; `doing` is what a failure of that is called.
+pub(super) fn write(
+    cx: &Context,
+    args: &Parsed,
+    extent: Extent,
+    doing: &'static str,
+) -> Result<ExitCode, Failure> {
     let [image, output] = args.exactly()?;
     let id = find(cx, image)?;
     let output = Output::make(Path::new(output), args.bool("overwrite"))?;
-    let done = stage0::render::extract(cx.store()?, &id, output.folder.as_fd(), content(args))
-        .map_err(|error| Failure::because("error extracting ACI", error));
+    let content = if args.bool("rootfs-only") { Content::Rootfs } else { Content::Whole };
+    let done = stage0::render::extract(cx.store()?, &id, extent, output.folder.as_fd(), content)
+        .map_err(|error| Failure::because(doing, error));
     output.finish(done)
 }
 
-/// What goes into the folder.
-pub(super) fn content(args: &Parsed) -> Content {
-    if args.bool("rootfs-only") { Content::Rootfs } else { Content::Whole }
-}
-
 /// A new folder that goes away again if it cannot be filled.
-pub(super) struct Output {
+struct Output {
     path: PathBuf,
-    pub(super) folder: OwnedFd,
+    folder: OwnedFd,
 }
 
 impl Output {
     /// Makes the folder; with `overwrite` what is there goes first.
-    pub(super) fn make(path: &Path, overwrite: bool) -> Result<Self, Failure> {
+    fn make(path: &Path, overwrite: bool) -> Result<Self, Failure> {
         if let Ok(there) = fs::symlink_metadata(path) {
             if !overwrite {
                 return Err(Failure::new("output directory exists").hint("try --overwrite"));
@@ -73,7 +79,7 @@ impl Output {
     }
 
     /// Keeps the folder, or removes it with what came into it.
-    pub(super) fn finish(self, done: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    fn finish(self, done: Result<(), Failure>) -> Result<ExitCode, Failure> {
         if done.is_err() {
             // The failure itself is what matters.
             drop(remove(&self.path));

@@ -1,10 +1,8 @@
 //! `rkt image render`.
 
-use std::os::fd::AsFd as _;
-use std::path::Path;
+use stage0::render::Extent;
 
-use super::image_cat_manifest::find;
-use super::image_extract::{FLAGS, Output, content};
+use super::image_extract::{FLAGS, write};
 use super::{Command, Context, ExitCode, Failure, Grammar, Parsed};
 
 /// How it is called.
@@ -19,10 +17,5 @@ pub(crate) const COMMAND: Command = Command {
 
 /// Writes the files that an app of the image would see into a new folder.
 pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
-    let [image, output] = args.exactly()?;
-    let id = find(cx, image)?;
-    let output = Output::make(Path::new(output), args.bool("overwrite"))?;
-    let done = stage0::render::render(cx.store()?, &id, output.folder.as_fd(), content(args))
-        .map_err(|error| Failure::because("error rendering ACI", error));
-    output.finish(done)
+    write(cx, args, Extent::Complete, "error rendering ACI")
 }

@@ -15,6 +15,15 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use sys::path::{At, PathError};
 
+/// How much of an image's files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Its own, without those of the images it depends on.
+    Alone,
+    /// All that its apps would see.
+    Complete,
+}
+
 /// What of an image goes into a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -100,60 +109,29 @@ fn open(path: &Path) -> Result<OwnedFd, PathError> {
     rustix::fs::open(path, flags, Mode::empty()).at("open", path)
 }
 
-/// Writes this image alone, without what it depends on, into an empty folder.
+/// Writes the files of an image into an empty folder.
 pub fn extract(
     store: &Store,
     id: &ImageId,
+    extent: Extent,
     folder: BorrowedFd<'_>,
     content: Content,
 ) -> Result<(), ExportError> {
     let record = store.record(id)?.ok_or(StoreError::NoSuchId)?;
-    match record.kind {
-        ImageKind::Oci => flat(store, id, folder, content),
-        ImageKind::Aci => {
-            let plan = Plan { steps: vec![Step::whole(id.clone())] };
-            rendered(store, id, &plan, (folder, content), record.manifest.as_bytes())
+    let (manifest, plan) = match (record.kind, extent) {
+        // It depends on nothing.
+        (ImageKind::Oci, _) => {
+            let (layers, manifest) = layers(store, id)?;
+            let root = target(folder, content, &manifest)?;
+            return Ok(Merged::new(layers).copy_to(root.as_fd())?);
         }
-    }
-}
-
-/// Writes an image with all that it depends on, as its apps would see it, into an empty folder.
-pub fn render(
-    store: &Store,
-    id: &ImageId,
-    folder: BorrowedFd<'_>,
-    content: Content,
-) -> Result<(), ExportError> {
-    let record = store.record(id)?.ok_or(StoreError::NoSuchId)?;
-    match record.kind {
-        ImageKind::Oci => flat(store, id, folder, content),
-        ImageKind::Aci => {
-            let (manifest, plan) = aci::plan_of(store, id)?;
-            rendered(store, id, &plan, (folder, content), manifest.as_bytes())
+        (ImageKind::Aci, Extent::Alone) => {
+            (record.manifest, Plan { steps: vec![Step::whole(id.clone())] })
         }
-    }
-}
-
-fn flat(
-    store: &Store,
-    id: &ImageId,
-    folder: BorrowedFd<'_>,
-    content: Content,
-) -> Result<(), ExportError> {
-    let (layers, manifest) = layers(store, id)?;
-    let root = target(folder, content, &manifest)?;
-    Ok(Merged::new(layers).copy_to(root.as_fd())?)
-}
-
-fn rendered(
-    store: &Store,
-    id: &ImageId,
-    plan: &Plan,
-    (folder, content): (BorrowedFd<'_>, Content),
-    manifest: &[u8],
-) -> Result<(), ExportError> {
-    let root = target(folder, content, manifest)?;
-    aci::into_folder(store, id, plan, root.as_fd())?;
+        (ImageKind::Aci, Extent::Complete) => aci::plan_of(store, id)?,
+    };
+    let root = target(folder, content, manifest.as_bytes())?;
+    aci::into_folder(store, id, &plan, root.as_fd())?;
     Ok(())
 }
 

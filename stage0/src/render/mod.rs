@@ -6,7 +6,7 @@
 mod aci;
 mod export;
 
-pub use export::{Content, ExportError, export, extract, render};
+pub use export::{Content, ExportError, Extent, export, extract};
 
 use crate::store::{BlobSource, ImageKind, ImportError, OciImage, SourceError, Store, StoreError};
 use appc::{ImageId, ManifestError};

@@ -1,5 +1,6 @@
 //! Images to import, and places to import them to.
 
+use crate::render::{Content, Extent, extract};
 use crate::store::{AciOrigin, BlobSource, OciImage, SourceError, Store};
 use appc::{AcIdentifier, ImageId, ImageManifest, Label};
 use oci::{Descriptor, Digest};
@@ -222,8 +223,8 @@ pub(crate) fn flat(place: &Place, store: &Store, id: &ImageId) -> PathBuf {
     drop(std::fs::remove_dir_all(&folder));
     std::fs::create_dir(&folder).unwrap();
     let opened = std::fs::File::open(&folder).unwrap();
-    let content = crate::render::Content::Rootfs;
-    crate::render::extract(store, id, std::os::fd::AsFd::as_fd(&opened), content).unwrap();
+    let (own, files) = (Extent::Alone, Content::Rootfs);
+    extract(store, id, own, std::os::fd::AsFd::as_fd(&opened), files).unwrap();
     folder
 }
 
