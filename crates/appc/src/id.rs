@@ -76,11 +76,6 @@ impl fmt::Display for ImageId {
 pub struct IdPrefix(String);
 
 impl IdPrefix {
-    /// Whether the text is meant as an id at all: it starts with `sha512-`.
-    pub fn looks_like(text: &str) -> bool {
-        text.starts_with(PREFIX)
-    }
-
     /// Reads `sha512-` and two or more hexadecimal digits; digits past the 64th do not count.
     ///
     /// # Errors

@@ -84,11 +84,6 @@ impl Capabilities {
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
-
-    /// The set of a mask as the kernel prints it in `/proc/PID/status`.
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
 }
 
 /// Limits what the calling thread, and all it executes, can ever have; nothing is inheritable or ambient afterwards.

@@ -4,7 +4,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Both ends of a new terminal.
 #[derive(Debug)]
@@ -56,10 +56,4 @@ impl Drop for Raw<'_> {
         // Nobody is left to be told if the terminal itself is gone.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
-}
-
-/// Makes the calling process the leader of a session that this terminal controls.
-pub fn take_control(terminal: BorrowedFd<'_>) -> io::Result<()> {
-    rustix::process::setsid()?;
-    Ok(rustix::process::ioctl_tiocsctty(terminal.as_fd())?)
 }
