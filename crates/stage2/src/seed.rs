@@ -83,8 +83,14 @@ fn one(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: usize) -> io::Result<()
 
 /// Owner first: changing it takes set-id bits away.
 fn finish(from: &OwnedFd, to: &OwnedFd, found: &Stat) -> io::Result<()> {
-    fchown(to, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)))?;
-    fchmod(to, Mode::from_raw_mode(found.st_mode & 0o7777))?;
+    let made = fstat(to)?;
+    let is_owners = (made.st_uid, made.st_gid) == (found.st_uid, found.st_gid);
+    if !is_owners {
+        fchown(to, Some(Uid::from_raw(found.st_uid)), Some(Gid::from_raw(found.st_gid)))?;
+    }
+    if !is_owners || made.st_mode != found.st_mode {
+        fchmod(to, Mode::from_raw_mode(found.st_mode & 0o7777))?;
+    }
     attributes(from.as_fd(), to.as_fd())?;
     Ok(futimens(to, &times(found))?)
 }
