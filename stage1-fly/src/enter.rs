@@ -6,20 +6,17 @@ use crate::pod::FlyApp;
 use crate::run::identity_in;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
-use stage1_abi::{EnterArgs, PodDir, pod_dir};
+use stage1_abi::{EnterArgs, PodDir};
 use stage2::launch::{Rights, Session, Standard};
 use stage2::{Launch, program};
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use sys::capability::Capabilities;
 use sys::cgroup;
 use sys::namespace::{self, Kinds};
 use sys::path::At;
 use sys::process::Words;
-
-/// The terminal of a caller that does not say what it is.
-const TERM: &str = "vt100";
 
 /// Becomes the command.
 ///
@@ -39,7 +36,7 @@ pub fn enter() -> Result<u8, FlyError> {
     let path = format!("/proc/{}/root", args.pid);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
-    let env = environment(&dir, &args.app)?;
+    let env = app.spec.env_inside(std::env::var_os("TERM"))?;
     let doors = cgroup::doors_in(gc::recorded(&dir)?.into_iter())?;
     namespace::join(pidfd.as_fd(), Kinds::MOUNT).doing("cannot join the app's mounts")?;
     let identity = identity_in(&app, &root)?;
@@ -70,16 +67,4 @@ pub fn enter() -> Result<u8, FlyError> {
     };
     let failure = launch.become_it();
     Err(FlyError::Start { what: failure.step.words(), reason: program::reason(failure.errno) })
-}
-
-/// The app's variables and the caller's `TERM`.
-fn environment(dir: &PodDir, app: &str) -> Result<Words, FlyError> {
-    let bytes = dir.read(&format!("{}/env/{app}", pod_dir::STATE))?.unwrap_or_default();
-    let words =
-        bytes.split(|b| *b == 0).filter(|word| !word.is_empty() && !word.starts_with(b"TERM="));
-    let mut words: Vec<CString> = words.filter_map(|word| CString::new(word).ok()).collect();
-    let mut term = OsString::from("TERM=");
-    term.push(std::env::var_os("TERM").unwrap_or_else(|| TERM.into()));
-    words.extend(CString::new(term.into_vec()));
-    Ok(Words::new(words))
 }

@@ -6,7 +6,6 @@ use stage1_abi::{PodDir, pod_dir};
 use stage2::mounts::{self, Duplicates, Habits, Unfilled};
 use stage2::spec::{CapabilityRule, SeccompRule, Switches};
 use stage2::{AppSpec, MountPlan, RootFiles};
-use std::path::Path;
 use sys::mount::Depth;
 
 /// The app.
@@ -47,7 +46,7 @@ impl FlyApp {
         };
         let plan = mounts::plan(app, &pod.volumes, habits)?;
         let files = match dir.app_layers(name)? {
-            Some(lower) => RootFiles::Layers { lower, own: Path::new(pod_dir::OVERLAY).join(name) },
+            Some(lower) => RootFiles::Layers { lower, own: PodDir::app_folder(name).into() },
             None => RootFiles::Copy(PodDir::app_file(name, "rootfs").into()),
         };
         Ok(Self { spec, plan, files })

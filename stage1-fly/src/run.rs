@@ -112,11 +112,6 @@ fn start(app: &FlyApp, dir: &PodDir, args: &RunArgs, held: &Held<'_>) -> Result<
     let spec = &app.spec;
     let identity = identity::resolve(held.root.as_fd(), &spec.identity)?;
     dir.write_runtime_config(&RuntimeConfig::of(args))?;
-    let mut text = Vec::new();
-    for (name, value) in &spec.environment {
-        text.extend_from_slice(format!("{name}={value}\0").as_bytes());
-    }
-    dir.write(&format!("rkt/env/{}", spec.name), &text)?;
     let name = spec.commands.main.first().map_or("", String::as_str);
     let program =
         match program::find(held.root.as_fd(), name, spec.variable("PATH"), &spec.directory) {

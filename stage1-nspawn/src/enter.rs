@@ -10,13 +10,13 @@ use crate::run::NAMESPACES;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
-use stage1_abi::{EnterArgs, PodDir, Switch, pod_dir};
+use stage1_abi::{EnterArgs, PodDir, Switch};
 use stage2::launch::{Session, Standard};
 use stage2::spec::{CapabilityRule, SeccompRule, Switches};
 use stage2::{AppSpec, Identity, Launch, program, sources};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use sys::cgroup;
 use sys::namespace::{self, Kinds};
 use sys::path::At;
@@ -25,8 +25,6 @@ use sys::signal::{self, Set, number};
 
 /// How often the pod is looked at while it is not ready yet.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-/// The terminal of a caller that does not say what it is.
-const TERM: &str = "vt100";
 
 /// Runs the command; its exit code.
 ///
@@ -56,7 +54,7 @@ pub fn enter() -> Result<u8, RunError> {
         },
     };
     let spec = AppSpec::new(app, &pod::image(&dir, &args.app)?, switches)?;
-    let env = environment(&dir, &args.app)?;
+    let env = spec.env_inside(std::env::var_os("TERM"))?;
     let doors = doors(&dir, &args.app, manifest.apps.len())?;
     let mounts = mount_namespace(&dir, &args)?;
 
@@ -172,20 +170,6 @@ fn wait_until_ready(dir: &PodDir, pidfd: &OwnedFd) -> Result<(), RunError> {
         }
     }
     Ok(())
-}
-
-/// The app's variables and the caller's `TERM`.
-fn environment(dir: &PodDir, app: &str) -> Result<Words, RunError> {
-    let bytes = dir.read(&format!("{}/env/{app}", pod_dir::STATE))?.unwrap_or_default();
-    let mut words: Vec<CString> = bytes
-        .split(|b| *b == 0)
-        .filter(|word| !word.is_empty() && !word.starts_with(b"TERM="))
-        .filter_map(|word| CString::new(word).ok())
-        .collect();
-    let mut term = OsString::from("TERM=");
-    term.push(std::env::var_os("TERM").unwrap_or_else(|| TERM.into()));
-    words.extend(CString::new(term.into_vec()));
-    Ok(Words::new(words))
 }
 
 /// The doors of the app's control group, by the record of the pod.

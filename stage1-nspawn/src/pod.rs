@@ -7,7 +7,6 @@ use stage2::kernel_fs::KernelPaths;
 use stage2::mounts::{self, Duplicates, Habits, Unfilled};
 use stage2::spec::{CapabilityRule, SeccompRule, Switches};
 use stage2::{AppSpec, MountPlan, RootFiles};
-use std::path::Path;
 use sys::mount::Depth;
 use sys::namespace::Kinds;
 
@@ -94,9 +93,7 @@ impl Pod {
                 );
             }
             let files = match dir.app_layers(name)? {
-                Some(lower) => {
-                    RootFiles::Layers { lower, own: Path::new(pod_dir::OVERLAY).join(name) }
-                }
+                Some(lower) => RootFiles::Layers { lower, own: PodDir::app_folder(name).into() },
                 None => RootFiles::Copy(PodDir::app_file(name, "rootfs").into()),
             };
             apps.push(PodApp { spec, plan, files });

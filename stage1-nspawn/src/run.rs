@@ -139,7 +139,7 @@ fn start(pod: &Pod, dir: &PodDir, args: &RunArgs, groups: &Groups) -> Result<End
         Cloned::Parent { pid, pidfd } => {
             drop((inside, ends));
             let mut outside = Outside { dir, control: outside, outputs, pidfd, keyboard: None };
-            let result = outside.write_files(pod, args, pid).and_then(|()| outside.attend());
+            let result = outside.write_files(args, pid).and_then(|()| outside.attend());
             if result.is_err() {
                 // PID 1 waits for a word that will not come.
                 outside.kill();
@@ -215,15 +215,8 @@ enum Woken {
 
 impl Outside<'_> {
     /// What later entrypoints and monitors read; `pid` comes last, and then apps may start.
-    fn write_files(&self, pod: &Pod, args: &RunArgs, pid: Pid) -> Result<(), RunError> {
+    fn write_files(&self, args: &RunArgs, pid: Pid) -> Result<(), RunError> {
         self.dir.write_runtime_config(&RuntimeConfig::of(args))?;
-        for app in &pod.apps {
-            let mut text = Vec::new();
-            for (name, value) in &app.spec.environment {
-                text.extend_from_slice(format!("{name}={value}\0").as_bytes());
-            }
-            self.dir.write(&format!("rkt/env/{}", app.spec.name), &text)?;
-        }
         self.dir.write_pid(pid.as_raw_nonzero().get())?;
         self.control.release().doing("cannot reach the pod")
     }

@@ -4,34 +4,37 @@
 //! pod                         the pod manifest, 0640                        stage0
 //! pod-created                 empty; its mtime is the pod's creation        stage0
 //! stage1TreeStoreID           tree id of the stage1 image                   stage0
-//! stage1ImageID               id of the stage1 image                        stage0
 //! stage1/manifest             manifest of the stage1 image                  stage0
 //! stage1/rootfs               its root: mounted or copied, or (root=shared) a link to the tree
 //! stage1/layers               (root=private) its trees, one absolute path a line, lowest first
 //! appsinfo/APP/manifest       manifest of the app's image                   stage0
 //! appsinfo/APP/treeStoreID    id of the app's tree                          stage0
 //! appsinfo/APP/layers         (app-roots=layers) layer trees, one absolute path a line, lowest first
+//! appsinfo/APP/upper, work    what the app wrote over its layers            stage1
 //! appsinfo/APP/rootfs         (without overlay) a private copy of the root
-//! overlay-prepared            empty: roots are stacked, not copied          stage0
-//! overlay/APP/{upper,work}    what the app wrote                            stage1
+//! overlay-prepared            (root=private) empty: roots are stacked, not copied
+//! overlay/TREE/{upper,work}   (root=private) what was written over the roots that stage0 mounted
 //! sharedVolumes/NAME          empty volumes                                 stage1
 //! subcgroup                   control group of the pod; written before pid  stage1
 //! pid | ppid | pgid           process to enter, or its parent               stage1
 //! runtime-config              how the pod was started                       stage1
 //! logs/APP                    what the app wrote to its outputs             stage1
 //! rkt/status/APP              exit status, decimal; APP-signal beside it if a signal ended the app
-//! rkt/env/APP                 the app's environment, NUL-separated          stage1
 //! rkt/supervisor-status       link to `ready` once the supervisor is up     stage1
 //! rkt/resolv.conf, rkt/hosts  DNS files that flags asked for                stage0
 //! ```
 //!
 //! `rkt/` lies in the pod folder where the stage1 root is shared, else below `stage1/rootfs/` (which, for an overlay
 //! that is no longer mounted, is found in `overlay/TREE/upper/`). Readers here know all three places.
+//!
+//! Each name costs a pod's start some twenty microseconds on a disk: what follows from other files is not kept, and what
+//! is written once is written in place, since readers take an empty file for one that is not there yet. Older builds
+//! also wrote `stage1ImageID`, `rkt/env/APP`, `overlay-prepared` in every stacked pod, and `overlay/APP/{upper,work}`.
 
 use crate::runtime_config::RuntimeConfig;
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, renameat,
-    statx, symlinkat,
+    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx,
+    symlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -47,7 +50,7 @@ pub const MANIFEST: &str = "pod";
 pub const CREATED: &str = "pod-created";
 /// Tree id of the stage1 image.
 pub const STAGE1_TREE: &str = "stage1TreeStoreID";
-/// Id of the stage1 image.
+/// Id of the stage1 image, as older builds noted it.
 pub const STAGE1_IMAGE: &str = "stage1ImageID";
 /// Folder of the stage1 image's manifest and root.
 pub const STAGE1: &str = "stage1";
@@ -59,9 +62,9 @@ pub const STAGE1_ROOT: &str = "stage1/rootfs";
 pub const STAGE1_LAYERS: &str = "stage1/layers";
 /// Folder with one folder an app: its image manifest, its tree.
 pub const APPS: &str = "appsinfo";
-/// Says that roots are stacked on trees in the store.
+/// Says that roots which stage0 mounts are stacked on trees in the store.
 pub const OVERLAY_PREPARED: &str = "overlay-prepared";
-/// Folder of the overlay upper layers, one folder an app (or a tree).
+/// Folder of the upper layers of roots which stage0 mounts, one folder a tree.
 pub const OVERLAY: &str = "overlay";
 /// Folder of empty volumes.
 pub const VOLUMES: &str = "sharedVolumes";
@@ -236,16 +239,6 @@ impl PodDir {
         File::from(fd).write_all(bytes).at("write", self.path.join(name))
     }
 
-    /// Writes a file so that readers see the old content or the new one, nothing between.
-    ///
-    /// # Errors
-    /// As open(2), write(2) and rename(2).
-    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
-        let temporary = format!("{name}.new");
-        self.write(&temporary, bytes)?;
-        renameat(&self.fd, temporary.as_str(), &self.fd, name).at("rename", self.path.join(name))
-    }
-
     /// Makes a folder if it is not there yet.
     ///
     /// # Errors
@@ -293,9 +286,57 @@ impl PodDir {
         })
     }
 
+    /// What stage0 tells of an app lies here, relative to the pod folder; and, if the stage1 mounts the app's layers
+    /// itself, what the app wrote over them.
+    pub fn app_folder(app: &str) -> String {
+        format!("{APPS}/{app}")
+    }
+
     /// The path of a file of an app, relative to the pod folder.
     pub fn app_file(app: &str, name: &str) -> String {
         format!("{APPS}/{app}/{name}")
+    }
+
+    /// Where what an app wrote over its layers lies, for a stage1 that mounts them itself, relative to the pod folder.
+    pub fn app_upper(app: &str) -> String {
+        Self::app_file(app, "upper")
+    }
+
+    /// Whether roots are stacked on trees in the store, not copied.
+    ///
+    /// # Errors
+    /// As stat(2) and readdir(3).
+    pub fn is_stacked(&self) -> Result<bool, PathError> {
+        if self.modified(OVERLAY_PREPARED)?.is_some() {
+            return Ok(true);
+        }
+        for app in self.apps()? {
+            if self.modified(&Self::app_file(&app, "layers"))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The apps that have a folder, in no order.
+    ///
+    /// # Errors
+    /// As readdir(3).
+    pub fn apps(&self) -> Result<Vec<String>, PathError> {
+        let path = || self.path.join(APPS);
+        let folder = match self.open_at(APPS, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in Dir::new(folder).at("read", path())? {
+            let entry = entry.at("read", path())?;
+            names.extend(
+                entry.file_name().to_str().ok().filter(|n| !n.starts_with('.')).map(str::to_owned),
+            );
+        }
+        Ok(names)
     }
 
     /// The layer trees of an app, lowest first; `None` for an app with a private copy or a mounted root.
@@ -368,7 +409,7 @@ impl PodDir {
     /// # Errors
     /// As write(2).
     pub fn write_pid(&self, pid: i32) -> Result<(), PathError> {
-        self.replace(PID, pid.to_string().as_bytes())
+        self.write(PID, pid.to_string().as_bytes())
     }
 
     /// Where this pod keeps what its stage1 tells of the apps, relative to the pod folder.
@@ -422,9 +463,9 @@ impl PodDir {
     pub fn write_status(&self, app: &str, code: i32, signal: Option<i32>) -> Result<(), PathError> {
         let name = format!("{STATE}/status/{app}");
         if let Some(signal) = signal {
-            self.replace(&format!("{name}-signal"), signal.to_string().as_bytes())?;
+            self.write(&format!("{name}-signal"), signal.to_string().as_bytes())?;
         }
-        self.replace(&name, code.to_string().as_bytes())
+        self.write(&name, code.to_string().as_bytes())
     }
 
     /// Makes the folders below `rkt/`.
@@ -432,7 +473,7 @@ impl PodDir {
     /// # Errors
     /// As mkdir(2).
     pub fn ensure_state(&self) -> Result<(), PathError> {
-        for name in [STATE, "rkt/status", "rkt/env"] {
+        for name in [STATE, "rkt/status"] {
             self.ensure_dir(name, 0o750)?;
         }
         Ok(())
@@ -583,6 +624,32 @@ mod tests {
         pod.read("..").unwrap_err();
         pod.open_at("..", OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap_err();
         pod.open_at(MANIFEST, OFlags::RDONLY, Mode::empty()).unwrap_err();
+    }
+
+    #[test]
+    fn stacked_pods_are_told_from_copied_ones() {
+        let folder = Folder::new("stacked");
+        let pod = folder.open();
+        assert!(pod.apps().unwrap().is_empty() && !pod.is_stacked().unwrap());
+        std::fs::create_dir_all(folder.0.join("appsinfo/a/rootfs")).unwrap();
+        assert_eq!(pod.apps().unwrap(), ["a"]);
+        assert!(!pod.is_stacked().unwrap());
+        pod.write("appsinfo/a/layers", b"/low\n").unwrap();
+        assert!(pod.is_stacked().unwrap());
+        std::fs::remove_file(folder.0.join("appsinfo/a/layers")).unwrap();
+        pod.write(OVERLAY_PREPARED, b"").unwrap();
+        assert!(pod.is_stacked().unwrap());
+    }
+
+    #[test]
+    fn a_status_is_none_until_it_is_written() {
+        let folder = Folder::new("empty");
+        let pod = folder.open();
+        pod.ensure_state().unwrap();
+        for name in [PID, "rkt/status/a"] {
+            pod.write(name, b"").unwrap();
+        }
+        assert_eq!((pod.pid().unwrap(), pod.status("a").unwrap()), (None, None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum RootFiles {
     Layers {
         /// The trees.
         lower: Vec<PathBuf>,
-        /// The folder, with `upper` and `work` in it.
+        /// The folder, with `upper` and `work` in it; it is there.
         own: PathBuf,
     },
     /// A tree that is the app's own.
@@ -32,8 +32,7 @@ impl RootFiles {
         let Self::Layers { lower, own } = self else { return Ok(()) };
         let Some(top) = lower.last() else { return Ok(()) };
         let upper = own.join("upper");
-        let parents = own.parent().filter(|parent| !parent.as_os_str().is_empty());
-        for folder in parents.into_iter().chain([own.as_path(), &upper, &own.join("work")]) {
+        for folder in [&upper, &own.join("work")] {
             match mkdirat(pod, folder, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(PathError::new("mkdir", folder, error)),
@@ -71,15 +70,17 @@ mod tests {
     #[test]
     fn the_writable_layer_looks_like_the_topmost_root() {
         let path = std::env::temp_dir().join(format!("stage2-root-{}", std::process::id()));
-        fs::create_dir_all(path.join("top")).unwrap();
+        for folder in ["top", "app"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+        }
         chown(path.join("top"), Some(3), Some(4)).unwrap();
         fs::set_permissions(path.join("top"), fs::Permissions::from_mode(0o711)).unwrap();
         let pod = fs::File::open(&path).unwrap();
-        let files = RootFiles::Layers { lower: vec![path.join("top")], own: "overlay/app".into() };
+        let files = RootFiles::Layers { lower: vec![path.join("top")], own: "app".into() };
         files.make_folders(pod.as_fd()).unwrap();
         files.make_folders(pod.as_fd()).unwrap();
         let (upper, top) = (
-            fs::metadata(path.join("overlay/app/upper")).unwrap(),
+            fs::metadata(path.join("app/upper")).unwrap(),
             fs::metadata(path.join("top")).unwrap(),
         );
         fs::remove_dir_all(&path).unwrap();

@@ -43,7 +43,9 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let images = store.images().map_err(|error| Failure::because("failed to get images", error))?;
     for image in images {
         let used = SystemTime::now().duration_since(image.last_used).unwrap_or(Duration::ZERO);
-        if pods.images.contains(&image.id) || grace.is_none_or(|grace| used < grace) {
+        if grace.is_none_or(|grace| used < grace)
+            || sweep.is_in_use(&image.id, &pods).map_err(Failure::alone)?
+        {
             continue;
         }
         match store.remove(&image.id) {

@@ -94,8 +94,7 @@ pub fn check_network(interface: &Stage1Interface, net: &str) -> Result<(), Launc
 
 /// Refuses a pod whose roots are to be stacked on a host that cannot do that any more.
 pub fn check_overlay(dir: &PodDir) -> Result<(), LaunchError> {
-    if dir.modified(pod_dir::OVERLAY_PREPARED)?.is_some() && overlay_missing(dir.as_fd()).is_some()
-    {
+    if dir.is_stacked()? && overlay_missing(dir.as_fd()).is_some() {
         return Err(LaunchError::NoOverlay);
     }
     Ok(())

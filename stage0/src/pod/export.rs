@@ -65,17 +65,16 @@ impl Sighting {
         mut layers: Vec<PathBuf>,
     ) -> Result<OwnedFd, ExportError> {
         let own = Path::new(pod_dir::OVERLAY);
-        let upper = match interface.app_roots {
-            AppRoots::Layers => own.join(app).join("upper"),
+        let uppers = match interface.app_roots {
+            // Where they are, and where older builds put them.
+            AppRoots::Layers => vec![PodDir::app_upper(app).into(), own.join(app).join("upper")],
             AppRoots::Mounted => {
                 let tree = self.dir.read_text(&PodDir::app_file(app, "treeStoreID"))?;
-                own.join(tree.unwrap_or_default()).join("upper").join(app)
+                vec![own.join(tree.unwrap_or_default()).join("upper").join(app)]
             }
         };
-        let upper = self.dir.path().join(upper);
-        if upper.is_dir() {
-            layers.push(upper);
-        }
+        let mut uppers = uppers.into_iter().map(|upper: PathBuf| self.dir.path().join(upper));
+        layers.extend(uppers.find(|upper| upper.is_dir()));
         if let [only] = layers.as_slice() {
             return folder(only).map_err(ExportError::Root);
         }

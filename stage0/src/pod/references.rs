@@ -5,10 +5,7 @@ use crate::store::References;
 use appc::{ImageId, PodManifest};
 use stage1_abi::PodDir;
 use stage1_abi::pod_dir::{self, PodDirError};
-use std::fs::read_dir;
 use std::io::ErrorKind;
-use std::path::Path;
-use sys::path::{At as _, PathError};
 
 impl PodsDir {
     /// The trees, layers and images that pods need. To be asked while nobody prepares one.
@@ -38,24 +35,10 @@ fn add(pod: &PodDir, references: &mut References) -> Result<(), PodDirError> {
     {
         references.images.extend(manifest.apps.into_iter().filter_map(|app| app.image.id));
     }
-    for app in entries(&pod.path().join(pod_dir::APPS))? {
+    for app in pod.apps()? {
         let file = PodDir::app_file(&app, "treeStoreID");
         references.trees.extend(pod.read_text(&file)?);
         references.layers.extend(pod.app_layers(&app)?.into_iter().flatten());
     }
     Ok(())
-}
-
-/// The names in a folder; one that is not there has none.
-fn entries(path: &Path) -> Result<Vec<String>, PathError> {
-    let found = match read_dir(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).at("open", path),
-    };
-    let mut names = Vec::new();
-    for entry in found {
-        names.extend(entry.at("read", path)?.file_name().into_string());
-    }
-    Ok(names)
 }

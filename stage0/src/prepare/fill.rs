@@ -81,9 +81,6 @@ fn fill(store: &Store, dir: &PodDir, request: &PodRequest) -> Result<Vec<String>
             }
         },
     };
-    if stacked {
-        dir.write(pod_dir::OVERLAY_PREPARED, b"")?;
-    }
     write_stage1(dir, &stage1, &interface, stacked)?;
     dir.ensure_dir(pod_dir::APPS, 0o750)?;
     for app in &manifest.apps {
@@ -188,7 +185,6 @@ fn write_stage1(
     log::debug!(target: "stage0", "Writing image manifest");
     dir.write(pod_dir::STAGE1_MANIFEST, &stage1.ready.manifest)?;
     dir.write(pod_dir::STAGE1_TREE, stage1.ready.tree_id.as_bytes())?;
-    dir.write(pod_dir::STAGE1_IMAGE, stage1.id.as_str().as_bytes())?;
     match layers.first() {
         Some(only) if is_shared(interface, layers) => {
             let link = pod_dir::STAGE1_ROOT;
@@ -197,7 +193,11 @@ fn write_stage1(
         _ => {
             dir.write(pod_dir::STAGE1_LAYERS, &lines(layers))?;
             dir.ensure_dir(pod_dir::STAGE1_ROOT, 0o755)?;
-            if stacked { Ok(()) } else { copy(dir, pod_dir::STAGE1_ROOT, layers) }
+            if stacked {
+                dir.write(pod_dir::OVERLAY_PREPARED, b"")
+            } else {
+                copy(dir, pod_dir::STAGE1_ROOT, layers)
+            }
         }
     }
 }

@@ -51,6 +51,19 @@ impl Store {
 }
 
 impl Sweep<'_> {
+    /// Whether a pod was made of an image: it names the image, or (its stage1) only the tree.
+    pub fn is_in_use(&self, image: &ImageId, pods: &References) -> Result<bool, StoreError> {
+        if pods.images.contains(image) {
+            return Ok(true);
+        }
+        match self.store.ready_record(image) {
+            Ok(ready) => Ok(ready.is_some_and(|ready| pods.trees.contains(&ready.tree_id))),
+            // What cannot be read is made anew when it is needed.
+            Err(StoreError::Record { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes of these parts of a removed image what neither another image nor a pod needs.
     pub fn parts(&self, parts: &[String], pods: &References) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();

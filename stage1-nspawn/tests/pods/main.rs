@@ -401,13 +401,13 @@ fn who_enters_is_as_restricted_as_the_app() {
         let pod = NSPAWN.pod(&apps);
         let child = if several {
             let child = pod.command(&["--net=none"]).spawn().unwrap();
-            eventually("the app is up", || pod.path.join("overlay/a/upper/tmp/own").exists());
+            eventually("the app is up", || pod.path.join("appsinfo/a/upper/tmp/own").exists());
             eventually("the app has a log", || pod.path.join("logs/a").exists());
             child
         } else {
             pod.start()
         };
-        let own = fs::read_to_string(pod.path.join("overlay/a/upper/tmp/own")).unwrap();
+        let own = fs::read_to_string(pod.path.join("appsinfo/a/upper/tmp/own")).unwrap();
         let entered = pod.enter("a", &["/bin/sh", "-c", status]);
         assert_eq!(entered.stdout, own, "{entered:?}");
         assert_eq!(pod.enter("a", &["sh", "-c", "exit 9"]).code, Some(9));

@@ -3,7 +3,8 @@
 use crate::identity::{GroupRule, Wanted};
 use crate::launch::Rights;
 use appc::{App, HookPoint, ImageManifest, Isolator, Meaning, RuntimeApp};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt as _;
 use sys::capability::Capabilities;
 use sys::cgroup::Limits;
 use sys::process::Words;
@@ -34,6 +35,8 @@ const DEFAULT_ENVIRONMENT: [(&str, &str); 6] = [
     ("HOME", "/root"),
     ("container", "rkt"),
 ];
+/// The terminal of a caller that does not say what it is.
+const TERMINAL: &str = "vt100";
 /// The annotation that marks an image as converted from docker's formats.
 const CONVERTED: &str = "appc.io/docker/repository";
 /// The annotation with the signal that asks the image's app to end.
@@ -214,6 +217,22 @@ impl AppSpec {
     /// One holds a NUL byte.
     pub fn env_words(&self) -> Result<Words, SpecError> {
         self.words(self.environment.iter().map(|(name, value)| format!("{name}={value}")))
+    }
+
+    /// The variables of a command that joins the app, for exec: the app's, and the terminal of whoever calls it.
+    ///
+    /// # Errors
+    /// One holds a NUL byte.
+    pub fn env_inside(&self, terminal: Option<OsString>) -> Result<Words, SpecError> {
+        let terminal = terminal.unwrap_or_else(|| TERMINAL.into()).into_vec();
+        let own = self.environment.iter().filter(|(name, _)| name != "TERM");
+        let all = own.map(|(name, value)| format!("{name}={value}").into_bytes()).chain([[
+            b"TERM=",
+            terminal.as_slice(),
+        ]
+        .concat()]);
+        let words: Result<Vec<CString>, _> = all.map(CString::new).collect();
+        Ok(Words::new(words.map_err(|_| SpecError::Nul(self.name.clone()))?))
     }
 
     /// A command line, for exec.
