@@ -75,7 +75,7 @@ struct Group {
 impl Group {
     fn make(dir: &PodDir, args: &RunArgs) -> Result<Self, FlyError> {
         let name = group_name(&args.uuid.to_string());
-        let place = Place::of_self(&[])?.narrowed();
+        let place = Place::to_hold()?;
         let folders = place.folders(&name);
         let mut record = place.path(&name);
         for folder in &folders {

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -75,44 +75,19 @@ impl Place {
     /// `/proc/self/cgroup` cannot be read.
     pub fn of_self(limits: &[Limits]) -> Result<Self, PathError> {
         let cpu = limits.iter().any(|l| l.cpu_milli.is_some() || l.cpu_shares.is_some());
-        let own = "/proc/self/cgroup";
-        let text = fs::read_to_string(own).at("open", own)?;
-        let mut mounts = None;
-        let mut hierarchies = Vec::new();
-        for (controllers, path) in groups(&text, cpu) {
-            let usual =
-                Path::new("/sys/fs/cgroup").join(controllers).join(path.trim_start_matches('/'));
-            let folder = if is_v1(&usual) {
-                usual
-            } else {
-                // Rare, and dear: the kernel formats every mount there is.
-                let mounts = mounts.get_or_insert_with(|| {
-                    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
-                });
-                match mounted(mounts, controllers, path).filter(|folder| is_v1(folder)) {
-                    Some(folder) => folder,
-                    None => continue,
-                }
-            };
-            hierarchies.push(Hierarchy {
-                controllers: controllers.to_owned(),
-                folder,
-                path: path.to_owned(),
-            });
-        }
-        Ok(Self { hierarchies })
+        let text = own_groups()?;
+        Ok(Self { hierarchies: here(groups(&text, cpu)).collect() })
     }
 
-    /// The same place in one hierarchy only, for groups that are to hold processes and limit nothing.
-    #[must_use]
-    pub fn narrowed(mut self) -> Self {
-        let by_pids =
-            self.hierarchies.iter().position(|h| h.controllers.split(',').any(|c| c == "pids"));
-        if let Some(index) = by_pids {
-            self.hierarchies.swap(0, index);
-        }
-        self.hierarchies.truncate(1);
-        self
+    /// Looks the calling process up in one hierarchy only, for groups that are to hold processes and limit nothing.
+    ///
+    /// # Errors
+    /// As [`Self::of_self`].
+    pub fn to_hold() -> Result<Self, PathError> {
+        let text = own_groups()?;
+        let mut all: Vec<_> = groups(&text, false).collect();
+        all.sort_by_key(|(controllers, _)| !controllers.split(',').any(|c| c == "pids"));
+        Ok(Self { hierarchies: here(all.into_iter()).take(1).collect() })
     }
 
     /// The folders that a group of this name would be, one a hierarchy.
@@ -143,6 +118,34 @@ impl Place {
         }
         Group { leaves }
     }
+}
+
+fn own_groups() -> Result<String, PathError> {
+    let path = "/proc/self/cgroup";
+    // In one go: std would ask the kernel how long it is, and start small.
+    let mut text = String::with_capacity(4096);
+    let file = fs::File::open(path).at("open", path)?;
+    file.take(u64::MAX).read_to_string(&mut text).at("read", path)?;
+    Ok(text)
+}
+
+/// The folders of these groups, where their hierarchies are mounted.
+fn here<'a>(groups: impl Iterator<Item = (&'a str, &'a str)>) -> impl Iterator<Item = Hierarchy> {
+    let mut mounts = None;
+    groups.filter_map(move |(controllers, path)| {
+        let usual =
+            Path::new("/sys/fs/cgroup").join(controllers).join(path.trim_start_matches('/'));
+        let folder = if is_v1(&usual) {
+            usual
+        } else {
+            // Rare, and dear: the kernel formats every mount there is.
+            let mounts = mounts.get_or_insert_with(|| {
+                fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+            });
+            mounted(mounts, controllers, path).filter(|folder| is_v1(folder))?
+        };
+        Some(Hierarchy { controllers: controllers.to_owned(), folder, path: path.to_owned() })
+    })
 }
 
 /// The lines of `/proc/PID/cgroup` that name a wanted version 1 controller: its controllers, the group's path.
