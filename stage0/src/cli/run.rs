@@ -3,6 +3,7 @@
 use stage0::launch::{RunRequest, become_pod, check_network};
 use stage0::pod::{Pod, PodsDir, Running};
 use stage0::prepare::{Content, PodRequest};
+use stage1_abi::Stage1Interface;
 
 use super::pod_request::Wishes;
 use super::{
@@ -33,10 +34,12 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         return Err(Failure::new(format!("--port flag does not work with '{net}' networking")));
     }
     let pod = wishes.find(cx, args)?;
-    check(cx, &pod, &request, args)?;
+    check(&pod, args)?;
+    let stage1 = prepare::stage1(cx, &pod)?;
+    check_network(stage1.interface(), &request.net).map_err(Failure::alone)?;
 
     let pods = pods::pods(cx)?;
-    let prepared = prepare::fill(cx, args, &pods, &pod)?;
+    let prepared = prepare::fill(cx, args, &pods, stage1, &pod)?;
     for note in &prepared.notes {
         cx.note(note);
     }
@@ -44,28 +47,18 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         .pod
         .start(&pods)
         .map_err(|error| Failure::because("unable to transition to run", error))?;
-    Err(launch(cx, &pods, running, &request))
+    Err(launch(cx, &pods, running, &prepared.interface, &request))
 }
 
-/// Refuses, before there is a pod, what cannot work with the stage1.
-fn check(
-    cx: &Context,
-    pod: &PodRequest,
-    request: &RunRequest,
-    args: &Parsed,
-) -> Result<(), Failure> {
+/// Refuses, before there is a pod, what cannot work.
+fn check(pod: &PodRequest, args: &Parsed) -> Result<(), Failure> {
     if let Content::Manifest(manifest) = &pod.content
         && args.bool("interactive")
         && manifest.apps.len() > 1
     {
         return Err(Failure::new("interactive option only supports pods with one app"));
     }
-    let image = cx.store()?.image(&pod.stage1).map_err(Failure::alone)?;
-    let manifest = appc::ImageManifest::from_json(image.manifest())
-        .map_err(|error| Failure::because("cannot use stage1 image", error))?;
-    let interface = stage1_abi::Stage1Interface::from_manifest(&manifest)
-        .map_err(|error| Failure::because("cannot use stage1 image", error))?;
-    check_network(&interface, &request.net).map_err(Failure::alone)
+    Ok(())
 }
 
 /// Becomes a pod that is in the `run` folder; what returns is why not, and the pod is gone.
@@ -73,9 +66,10 @@ pub(super) fn launch(
     cx: &Context,
     pods: &PodsDir,
     pod: Pod<Running>,
+    interface: &Stage1Interface,
     request: &RunRequest,
 ) -> Failure {
-    let Err(error) = become_pod(&pod, request, &|line| cx.note(line));
+    let Err(error) = become_pod(&pod, interface, request, &|line| cx.note(line));
     discard(pod.discard(pods));
     Failure::because("error running pod", error)
 }

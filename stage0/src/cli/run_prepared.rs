@@ -39,5 +39,5 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     check_overlay(pod.dir()).map_err(Failure::alone)?;
     let running =
         pod.start(&pods).map_err(|error| Failure::because("cannot transition to run", error))?;
-    Err(launch(cx, &pods, running, &request))
+    Err(launch(cx, &pods, running, &interface, &request))
 }

@@ -103,16 +103,16 @@ pub fn check_overlay(dir: &PodDir) -> Result<(), LaunchError> {
 /// Becomes the pod; returns only if that fails. `warn` gets lines for the user.
 pub fn become_pod(
     pod: &Pod<Running>,
+    interface: &Stage1Interface,
     request: &RunRequest,
     warn: &dyn Fn(&str),
 ) -> Result<Infallible, LaunchError> {
     let dir = pod.dir();
-    let interface = interface_of(dir)?;
     // Mounts, links and the stage1 itself go by paths below it.
     rustix::process::fchdir(dir).at("chdir", dir.path())?;
     let private = dir.stage1_layers()?.is_some();
     if private {
-        roots::mount(dir, &interface, &app_names(dir)?)?;
+        roots::mount(dir, interface, &app_names(dir)?)?;
     }
     let hostname = request.hostname.clone().unwrap_or_else(|| format!("rkt-{}", pod.uuid()));
     write_names(dir, private, &request.dns, &hostname)?;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use sys::lock::Mode as Lock;
+use sys::lock::{LockFd, Mode as Lock};
 use sys::path::{At as _, PathError};
 
 /// A pod that is ready to run, and what its user should know.
@@ -23,8 +23,36 @@ use sys::path::{At as _, PathError};
 pub struct Prepared {
     /// The pod.
     pub pod: Pod<Filled>,
+    /// What its stage1 says of itself.
+    pub interface: Stage1Interface,
     /// Lines for the user.
     pub notes: Vec<String>,
+}
+
+/// The image that runs a pod, with its trees. As long as this is held, no tree is collected: until the pod's folder
+/// names its trees, nobody else knows of them.
+#[derive(Debug)]
+pub struct Stage1 {
+    trees: Trees,
+    interface: Stage1Interface,
+    _trees_stay: LockFd,
+}
+
+impl Stage1 {
+    /// Gets it ready.
+    pub fn ready(store: &Store, id: &ImageId) -> Result<Self, PrepareError> {
+        let trees_stay = store.prepare_lock(Lock::Shared)?;
+        log::debug!(target: "stage0", "Preparing stage1");
+        let trees = Trees::of(store, id)?;
+        let interface = Stage1Interface::from_manifest(&trees.manifest)
+            .map_err(|source| PrepareError::Stage1 { image: id.clone(), source })?;
+        Ok(Self { trees, interface, _trees_stay: trees_stay })
+    }
+
+    /// What it says of itself.
+    pub fn interface(&self) -> &Stage1Interface {
+        &self.interface
+    }
 }
 
 /// Fills a pod. One that cannot be filled leaves nothing.
@@ -32,10 +60,11 @@ pub fn prepare(
     pods: &PodsDir,
     store: &Store,
     pod: Pod<Preparing>,
+    stage1: Stage1,
     request: &PodRequest,
 ) -> Result<Prepared, PrepareError> {
-    match fill(store, pod.dir(), request) {
-        Ok(notes) => Ok(Prepared { pod: pod.filled(), notes }),
+    match fill(store, pod.dir(), &stage1, request) {
+        Ok(notes) => Ok(Prepared { pod: pod.filled(), interface: stage1.interface, notes }),
         Err(error) => {
             if let Err(left) = pod.discard(pods) {
                 log::warn!("a pod that could not be prepared stays until it is collected: {left}");
@@ -46,6 +75,7 @@ pub fn prepare(
 }
 
 /// An image with its trees.
+#[derive(Debug)]
 struct Trees {
     id: ImageId,
     ready: Ready,
@@ -61,14 +91,13 @@ impl Trees {
     }
 }
 
-fn fill(store: &Store, dir: &PodDir, request: &PodRequest) -> Result<Vec<String>, PrepareError> {
+fn fill(
+    store: &Store,
+    dir: &PodDir,
+    stage1: &Stage1,
+    request: &PodRequest,
+) -> Result<Vec<String>, PrepareError> {
     let mut notes = Vec::new();
-    // Until the pod's folder names its trees, nobody may collect them.
-    let _trees_stay = store.prepare_lock(Lock::Shared)?;
-    log::debug!(target: "stage0", "Preparing stage1");
-    let stage1 = Trees::of(store, &request.stage1)?;
-    let interface = Stage1Interface::from_manifest(&stage1.manifest)
-        .map_err(|source| PrepareError::Stage1 { image: stage1.id.clone(), source })?;
     let (manifest, images) = manifest(store, &request.content)?;
 
     let stacked = match request.overlay {
@@ -81,7 +110,7 @@ fn fill(store: &Store, dir: &PodDir, request: &PodRequest) -> Result<Vec<String>
             }
         },
     };
-    write_stage1(dir, &stage1, &interface, stacked)?;
+    write_stage1(dir, stage1, stacked)?;
     dir.ensure_dir(pod_dir::APPS, 0o750)?;
     for app in &manifest.apps {
         let name = app.name.as_str();
@@ -92,7 +121,7 @@ fn fill(store: &Store, dir: &PodDir, request: &PodRequest) -> Result<Vec<String>
         if stacked {
             dir.write(&PodDir::app_file(name, "layers"), &lines(&trees.ready.layers))?;
         } else {
-            copy(dir, &copied_root(&interface, name), &trees.ready.layers)?;
+            copy(dir, &copied_root(&stage1.interface, name), &trees.ready.layers)?;
         }
     }
     log::debug!(target: "stage0", "Writing pod manifest");
@@ -174,17 +203,13 @@ fn is_shared(interface: &Stage1Interface, layers: &[PathBuf]) -> bool {
         && layers.len() == 1
 }
 
-fn write_stage1(
-    dir: &PodDir,
-    stage1: &Trees,
-    interface: &Stage1Interface,
-    stacked: bool,
-) -> Result<(), PathError> {
-    let layers = &stage1.ready.layers;
+fn write_stage1(dir: &PodDir, stage1: &Stage1, stacked: bool) -> Result<(), PathError> {
+    let Stage1 { trees: Trees { ready, .. }, interface, .. } = stage1;
+    let layers = &ready.layers;
     dir.ensure_dir(pod_dir::STAGE1, 0o755)?;
     log::debug!(target: "stage0", "Writing image manifest");
-    dir.write(pod_dir::STAGE1_MANIFEST, &stage1.ready.manifest)?;
-    dir.write(pod_dir::STAGE1_TREE, stage1.ready.tree_id.as_bytes())?;
+    dir.write(pod_dir::STAGE1_MANIFEST, &ready.manifest)?;
+    dir.write(pod_dir::STAGE1_TREE, ready.tree_id.as_bytes())?;
     match layers.first() {
         Some(only) if is_shared(interface, layers) => {
             let link = pod_dir::STAGE1_ROOT;

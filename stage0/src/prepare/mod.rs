@@ -14,7 +14,7 @@ mod stage1;
 mod volumes;
 
 pub use error::PrepareError;
-pub use fill::{Prepared, prepare};
+pub use fill::{Prepared, Stage1, prepare};
 pub use request::{AppRequest, Content, Everyone, Overlay, PodRequest};
 pub use stage1::{Place, Stage1Error, Stage1Wish, choose};
 pub use volumes::check_flags;

@@ -159,8 +159,18 @@ impl Store {
         serde_json::from_slice(&bytes).map(Some).map_err(|error| StoreError::record(name, &error))
     }
 
-    /// Notes that an image is used now, which is also how its presence is seen; `false` if it is not there.
+    /// Notes that an image is used now, which is also how its presence is seen; `false` if it is not there. A use of
+    /// the same second is not noted again: that would write to the disk, and a start names its images twice.
     pub fn touch(&self, id: &ImageId) -> Result<bool, StoreError> {
+        let path = image_path(id);
+        match rustix::fs::statat(self.cas(), &path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if u64::try_from(found.st_mtime) == Ok(now() / 1_000_000_000) => {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(self.failed("stat", &path, error)),
+        }
         self.set_used(id, Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW })
     }
 
