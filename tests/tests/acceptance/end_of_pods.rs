@@ -133,6 +133,34 @@ fn an_exported_pod_is_an_image_with_its_changes() {
     });
 }
 
+/// What an app wrote lies beside the list of its layers; older builds put it elsewhere, and noted more.
+#[test]
+fn pods_of_older_builds_are_exported_and_collected() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    rkt.pod(&NSPAWN, &[&image, "--name=a", "--", "echo changed >/etc/new"]).ok();
+    let uuid = rkt.only_pod();
+    let (new, old) = (rkt.word("new.aci"), rkt.word("old.aci"));
+    rkt.run(&["export", &uuid, &new]).ok();
+    let pod = rkt.data.join("pods/run").join(&uuid);
+    for folder in ["overlay/a", "rkt/env"] {
+        fs::create_dir_all(pod.join(folder)).unwrap();
+    }
+    for folder in ["upper", "work"] {
+        fs::rename(pod.join("appsinfo/a").join(folder), pod.join("overlay/a").join(folder))
+            .unwrap();
+    }
+    for file in ["overlay-prepared", "stage1ImageID", "rkt/env/a"] {
+        fs::write(pod.join(file), "").unwrap();
+    }
+    rkt.run(&["export", &uuid, &old]).ok();
+    assert_eq!(fs::read(old).unwrap(), fs::read(new).unwrap());
+    let status = rkt.run(&["status", &uuid]).ok();
+    assert!(status.stdout.contains("app-a=0"), "{status:#?}");
+    rkt.collect();
+    rkt.is_clean();
+}
+
 #[test]
 fn export_of_several_apps_wants_a_name() {
     let rkt = Rkt::new();

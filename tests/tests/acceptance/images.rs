@@ -245,6 +245,7 @@ fn image_gc_keeps_what_pods_need() {
     let left: BTreeSet<_> = names(&rkt).into_iter().collect();
     assert!(left.contains("example.com/shell:1.0"), "its pod runs: {left:?}");
     assert!(left.contains("example.com/alpha:1.0"), "its pod is prepared: {left:?}");
+    assert!(left.iter().any(|name| name.contains("stage1-nspawn")), "pods run by it: {left:?}");
     assert!(!left.contains("example.com/beta:1.0"), "{left:?}");
     drop(running);
 }
