@@ -38,10 +38,16 @@ impl Store {
 
     fn prepare_file(&self) -> Result<OwnedFd, StoreError> {
         let path = self.prepare_path();
-        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o640))
-            .at("open", &path)
-            .map_err(StoreError::Access)
+        let open = |more: OFlags| {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
+            rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o640))
+        };
+        // It is made with the store; an open that may make it would hold up all others in its folder.
+        let file = match open(OFlags::empty()) {
+            Err(Errno::NOENT) => open(OFlags::CREATE),
+            other => other,
+        };
+        file.at("open", &path).map_err(StoreError::Access)
     }
 
     /// Held (shared) by an import from its first look at what is stored to its record: layers that no record names yet
