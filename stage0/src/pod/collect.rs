@@ -69,8 +69,8 @@ fn lock_if_free(folder: BorrowedFd<'_>) -> std::io::Result<Option<LockFd>> {
     }
 }
 
-/// The part of [`delete`] behind the lock. The stage1 goes before the manifest, so that what is left of a pod whose
-/// deletion was interrupted is still known for one.
+/// The part of [`delete`] behind the lock. The stage1 and what apps wrote go before the manifest, so that what is left of
+/// a pod whose deletion was interrupted is still known for one.
 pub(super) fn delete_locked(
     pods: &PodsDir,
     folder: Folder,
@@ -81,7 +81,7 @@ pub(super) fn delete_locked(
     let mounts = Mounts::read(pods).map_err(CollectError::Unmount)?;
     mounts.unmount_below(&path).map_err(CollectError::Unmount)?;
     let remove = |error, path| CollectError::Remove(PathError::new("remove", path, error));
-    for name in [pod_dir::STAGE1, pod_dir::OVERLAY] {
+    for name in [pod_dir::STAGE1, pod_dir::OVERLAY, pod_dir::APPS] {
         match archive::remove::tree(dir.as_fd(), name) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(remove(error, path.join(name))),
