@@ -1,8 +1,8 @@
 //! From images and wishes to a pod folder that a stage1 can run.
 //!
-//! In: a [`PodRequest`] whose images are in the store, and an allocated pod. Out: the pod, filled. What the wishes mean
-//! together is decided by pure functions (`merge`, `ports`, `volumes`) before anything is written; what is written
-//! is known to `stage1_abi`. Nothing is mounted here: that belongs to the launch of a pod.
+//! In: a [`PodRequest`] whose images are in the store, its [`Stage1`], ready, and an allocated pod. Out: the pod, filled.
+//! What the wishes mean together is decided by pure functions (`merge`, `ports`, `volumes`) before anything is written;
+//! what is written is known to `stage1_abi`. Nothing is mounted here: that belongs to the launch of a pod.
 
 mod error;
 mod fill;
