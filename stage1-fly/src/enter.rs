@@ -13,7 +13,6 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use sys::capability::Capabilities;
-use sys::cgroup;
 use sys::namespace::{self, Kinds};
 use sys::path::At;
 use sys::process::Words;
@@ -37,7 +36,7 @@ pub fn enter() -> Result<u8, FlyError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
     let env = app.spec.env_inside(std::env::var_os("TERM"))?;
-    let doors = cgroup::doors_in(gc::recorded(&dir)?.into_iter())?;
+    let doors = gc::recorded(&dir)?.doors(None)?;
     namespace::join(pidfd.as_fd(), Kinds::MOUNT).doing("cannot join the app's mounts")?;
     let identity = identity_in(&app, &root)?;
     let name =

@@ -6,6 +6,7 @@ use stage2::mounts::PlanError;
 use stage2::program::Unopenable;
 use stage2::spec::SpecError;
 use std::io;
+use sys::cgroup::CgroupError;
 use sys::path::PathError;
 
 /// A failure of an entrypoint, told in one line.
@@ -54,6 +55,9 @@ pub enum FlyError {
         /// The kernel's reason.
         reason: String,
     },
+    /// Its control group cannot be made.
+    #[error(transparent)]
+    Group(#[from] CgroupError),
     /// A call to the kernel failed.
     #[error("{0}")]
     Kernel(&'static str, #[source] io::Error),

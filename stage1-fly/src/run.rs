@@ -9,9 +9,8 @@ use stage2::launch::{Rights, Session, Standard};
 use stage2::{Identity, Launch, Step, identity, program};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use sys::capability::Capabilities;
-use sys::cgroup::{self, Doors, Place};
+use sys::cgroup::{self, Doors, Place, Record};
 use sys::lock::LockFd;
 use sys::process::{ChildFailure, End};
 use sys::signal::{self, Set, number};
@@ -68,38 +67,26 @@ fn warn(args: &RunArgs) {
 
 /// A control group that limits nothing and holds all that the app starts.
 struct Group {
-    folders: Vec<PathBuf>,
+    record: Record,
     doors: Doors,
 }
 
 impl Group {
     fn make(dir: &PodDir, args: &RunArgs) -> Result<Self, FlyError> {
-        let name = group_name(&args.uuid.to_string());
+        let name = cgroup::pod_group(&args.uuid.to_string());
         let place = Place::to_hold()?;
-        let folders = place.folders(&name);
-        let mut record = place.path(&name);
-        for folder in &folders {
-            record.push('\n');
-            record.push_str(&folder.to_string_lossy());
-        }
-        dir.write(pod_dir::SUBCGROUP, record.as_bytes())?;
-        let doors = place.make(&name).doors()?;
-        Ok(Self { folders, doors })
+        let record = place.record(&name);
+        dir.write(pod_dir::SUBCGROUP, record.text().as_bytes())?;
+        let doors = place.make(&name)?.doors()?;
+        Ok(Self { record, doors })
     }
 
     /// What the app left running keeps the group, and gc removes it later.
     fn remove(&self) {
-        for folder in &self.folders {
-            if let Err(error) = cgroup::remove_now(folder) {
-                log::debug!("{error}");
-            }
+        if let Err(error) = self.record.remove_now() {
+            log::debug!("{error}");
         }
     }
-}
-
-/// The name of a pod's control group.
-pub fn group_name(uuid: &str) -> String {
-    format!("rkt-{uuid}")
 }
 
 struct Held<'a> {

@@ -5,7 +5,6 @@ use crate::gc::recorded;
 use rustix::process::{Pid, PidfdFlags};
 use stage1_abi::{PodDir, StopArgs, pod_dir};
 use std::os::fd::AsFd;
-use sys::cgroup;
 use sys::signal::number;
 
 /// Stops the pod whose folder is the working directory. Returns when it was asked to, not when it is over.
@@ -22,12 +21,7 @@ pub fn stop() -> Result<u8, FlyError> {
     // What the app started ends with it, as far as it stays in the app's group.
     let group = signal_group(&dir, signal)?;
     let main = if args.force || !group { signal_main(&dir, signal)? } else { false };
-    let mut rest = false;
-    if args.force {
-        for folder in recorded(&dir)? {
-            rest |= cgroup::kill(&folder)?;
-        }
-    }
+    let rest = args.force && recorded(&dir)?.kill()?;
     if main || group || rest { Ok(0) } else { Err(FlyError::Gone) }
 }
 
@@ -45,14 +39,12 @@ fn signal_main(dir: &PodDir, signal: i32) -> Result<bool, FlyError> {
 fn signal_group(dir: &PodDir, signal: i32) -> Result<bool, FlyError> {
     let Some(group) = dir.number(pod_dir::PGID)?.and_then(Pid::from_raw) else { return Ok(false) };
     // The group's number stays taken while any member lives; a member must be in the pod's control group.
-    let members =
-        recorded(dir)?.iter().flat_map(|folder| cgroup::members(folder)).collect::<Vec<_>>();
+    let members = recorded(dir)?.members();
     let lives = members.iter().any(|pid| sys::process::group_of(Some(*pid)) == Some(group));
     Ok(lives && sys::process::kill_group(group, signal).is_ok())
 }
 
 /// Whether a process is in the pod's control group; where there is none, its number has to do.
 fn is_ours(dir: &PodDir, pid: Pid) -> Result<bool, FlyError> {
-    let folders = recorded(dir)?;
-    Ok(folders.iter().all(|folder| !folder.exists() || cgroup::members(folder).contains(&pid)))
+    Ok(recorded(dir)?.holds(pid))
 }

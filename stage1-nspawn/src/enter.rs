@@ -55,7 +55,7 @@ pub fn enter() -> Result<u8, RunError> {
     };
     let spec = AppSpec::new(app, &pod::image(&dir, &args.app)?, switches)?;
     let env = spec.env_inside(std::env::var_os("TERM"))?;
-    let doors = doors(&dir, &args.app, manifest.apps.len())?;
+    let doors = crate::gc::recorded(&dir)?.doors(Some(&args.app))?;
     let mounts = mount_namespace(&dir, &args)?;
 
     // Nothing that needs the host may come after this.
@@ -170,14 +170,6 @@ fn wait_until_ready(dir: &PodDir, pidfd: &OwnedFd) -> Result<(), RunError> {
         }
     }
     Ok(())
-}
-
-/// The doors of the app's control group, by the record of the pod.
-fn doors(dir: &PodDir, app: &str, apps: usize) -> Result<cgroup::Doors, RunError> {
-    let folders = crate::gc::recorded(dir)?;
-    let folders =
-        folders.into_iter().map(|folder| if apps > 1 { folder.join(app) } else { folder });
-    Ok(cgroup::doors_in(folders)?)
 }
 
 /// The mount namespace of one app of several: PID 1 holds it open.

@@ -121,11 +121,6 @@ impl Pod {
             hosts: args.hosts,
         })
     }
-
-    /// The name of the pod's control group.
-    pub fn group_name(uuid: &str) -> String {
-        format!("rkt-{uuid}")
-    }
 }
 
 /// The pod's manifest.

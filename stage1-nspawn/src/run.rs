@@ -3,6 +3,7 @@
 
 use crate::control::{self, Control, Message};
 use crate::error::{Doing, RunError};
+use crate::groups::Groups;
 use crate::logfile::{Log, Stream};
 use crate::outputs::{Outputs, Ready};
 use crate::pod::{Dialogue, Pod};
@@ -16,8 +17,6 @@ use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
 use stage2::sources;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use sys::cgroup::{self, Group, Limits, Place};
 use sys::path::At;
 use sys::process::{Cloned, End};
 use sys::signal::{self, Set, number};
@@ -75,50 +74,6 @@ fn folders(pod: &Pod, dir: &PodDir) -> Result<(), RunError> {
         }
     }
     Ok(())
-}
-
-/// The pod's control groups: one for an only app, else one an app inside the pod's.
-struct Groups {
-    folders: Vec<PathBuf>,
-    apps: Vec<Group>,
-}
-
-impl Groups {
-    fn make(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
-        let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
-        let place = Place::of_self(&limits)?;
-        let name = Pod::group_name(&pod.uuid);
-        let folders = place.folders(&name);
-        // Recorded before it is made: whoever cleans up after us finds it.
-        let mut record = place.path(&name);
-        for folder in &folders {
-            record.push('\n');
-            record.push_str(&folder.to_string_lossy());
-        }
-        dir.write(pod_dir::SUBCGROUP, record.as_bytes())?;
-        let group = place.make(&name);
-        let mut groups = Self { folders, apps: Vec::new() };
-        if let [_] = pod.apps.as_slice() {
-            groups.apps.push(group);
-        } else {
-            groups.apps = pod.apps.iter().map(|app| group.make(&app.spec.name)).collect();
-        }
-        for (app, group) in pod.apps.iter().zip(&groups.apps) {
-            if let Err(error) = group.limit(&app.spec.limits) {
-                groups.remove();
-                return Err(error.into());
-            }
-        }
-        Ok(groups)
-    }
-
-    fn remove(&self) {
-        for folder in &self.folders {
-            if let Err(error) = cgroup::remove(folder) {
-                log::debug!("{error}");
-            }
-        }
-    }
 }
 
 /// Clones PID 1 and stays with it until it is gone.

@@ -1,15 +1,12 @@
 //! What a test needs of the host. A skip is printed, and counted in the file that `RKT_TEST_SKIPS` names.
 
 use std::io::Write;
-use std::path::Path;
 
 /// Something that not every host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// User id 0.
     Root,
-    /// Control groups of version 1 with cpu and memory.
-    CgroupV1,
     /// The overlay file system.
     Overlay,
 }
@@ -19,9 +16,6 @@ impl Need {
     pub fn is_met(self) -> bool {
         match self {
             Self::Root => rustix::process::geteuid().is_root(),
-            Self::CgroupV1 => ["cpu", "memory"].iter().all(|controller| {
-                Path::new("/sys/fs/cgroup").join(controller).join("cgroup.procs").exists()
-            }),
             Self::Overlay => std::fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|text| text.contains("\toverlay\n")),
         }
@@ -39,7 +33,7 @@ pub fn met(test: &str, needs: &[Need]) -> bool {
     false
 }
 
-/// Returns from the test unless the host has all of this: `needs!(Root, CgroupV1);`.
+/// Returns from the test unless the host has all of this: `needs!(Root, Overlay);`.
 #[macro_export]
 macro_rules! needs {
     ($($need:ident),+) => {

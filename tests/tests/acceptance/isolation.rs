@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use testkit::flavour::{Can, each};
 use testkit::leaks::groups_of;
 use testkit::sandbox::dist;
-use testkit::{FLY, Image, NSPAWN, Rkt, needs};
+use testkit::{FLY, Image, NSPAWN, Rkt};
 
 /// The default set: AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, NET_RAW, SETFCAP,
 /// SETGID, SETPCAP, SETUID, SYS_CHROOT.
@@ -35,13 +35,13 @@ fn values(uuid: &str, name: &str) -> Vec<String> {
 
 #[test]
 fn memory_is_limited() {
-    needs!(CgroupV1);
     each(&[Can::Limit], |flavour| {
         let rkt = Rkt::new();
         let image = rkt.shell();
         let words = [&*image, "--memory=32M", "--", "echo up; exec sleep 1000"];
         let (running, uuid) = rkt.start_pod(flavour, &words);
-        let limits = values(&uuid, "memory.limit_in_bytes");
+        let mut limits = values(&uuid, "memory.limit_in_bytes");
+        limits.extend(values(&uuid, "memory.max"));
         // Decimal, in whole pages.
         assert!(limits.contains(&(32_000_000 / 4096 * 4096).to_string()), "{limits:?}");
         drop(running);
@@ -55,7 +55,6 @@ fn memory_is_limited() {
 
 #[test]
 fn processor_time_is_limited_and_weighed() {
-    needs!(CgroupV1);
     each(&[Can::Limit], |flavour| {
         let rkt = Rkt::new();
         let words =
@@ -67,8 +66,12 @@ fn processor_time_is_limited_and_weighed() {
             let period = quota(&file.with_file_name("cpu.cfs_period_us"));
             quota(file) * 2 == period
         });
-        assert_eq!(halves.count(), 1);
-        assert!(values(&uuid, "cpu.shares").contains(&"512".to_owned()));
+        let both = values(&uuid, "cpu.max").into_iter().filter(|text| text == "50000 100000");
+        assert_eq!(halves.count() + both.count(), 1);
+        let mut weights = values(&uuid, "cpu.shares");
+        weights.extend(values(&uuid, "cpu.weight"));
+        // Version 2 has a scale of its own: 20 of 1 to 10000 is 512 of 2 to 262144.
+        assert!(weights.iter().any(|weight| weight == "512" || weight == "20"), "{weights:?}");
         drop(running);
         for flag in ["--cpu-shares=1", "--cpu=fast"] {
             rkt.pod(flavour, &[&rkt.shell(), flag, "--", "true"]).code(254);

@@ -1,0 +1,62 @@
+//! The control groups of a pod: one for all of it, and one an app inside where apps differ or have limits.
+
+use crate::error::RunError;
+use crate::pod::Pod;
+use crate::scope;
+use stage1_abi::{PodDir, pod_dir};
+use sys::cgroup::{self, CgroupError, Group, Limits, Place, Record};
+
+/// The groups, made and limited.
+#[derive(Debug)]
+pub struct Groups {
+    record: Record,
+    /// One an app, in their order.
+    pub apps: Vec<Group>,
+}
+
+impl Groups {
+    /// Makes them. Under systemd, a pod that was started by hand gets a scope of its own first.
+    ///
+    /// # Errors
+    /// What an app asks for cannot be had: nothing is left then.
+    pub fn make(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
+        let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
+        let mut place = Place::of_self(&limits)?;
+        if scope::has_systemd() && place.is_of_a_session() {
+            match scope::enter(&pod.uuid) {
+                Ok(()) => place = Place::of_self(&limits)?,
+                Err(error) => log::debug!("no scope of its own for the pod: {error}"),
+            }
+        }
+        let place = place.settle(&limits)?;
+        let name = cgroup::pod_group(&pod.uuid);
+        let record = place.record(&name);
+        // Recorded before it is made: whoever cleans up after us finds it.
+        dir.write(pod_dir::SUBCGROUP, record.text().as_bytes())?;
+        let apps = fill(pod, &place, &name).inspect_err(|_| leave(&record))?;
+        Ok(Self { record, apps })
+    }
+
+    /// Removes them, with nobody left but the caller.
+    pub fn remove(&self) {
+        leave(&self.record);
+    }
+}
+
+fn fill(pod: &Pod, place: &Place, name: &str) -> Result<Vec<Group>, CgroupError> {
+    let group = place.make(name)?;
+    let apps = match pod.apps.as_slice() {
+        [_] if !group.needs_inner() => vec![group],
+        apps => apps.iter().map(|app| group.inner(&app.spec.name)).collect::<Result<_, _>>()?,
+    };
+    for (app, group) in pod.apps.iter().zip(&apps) {
+        group.limit(&app.spec.limits)?;
+    }
+    Ok(apps)
+}
+
+fn leave(record: &Record) {
+    if let Err(error) = record.leave() {
+        log::debug!("{error}");
+    }
+}
