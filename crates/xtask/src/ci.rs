@@ -7,7 +7,7 @@
 use crate::error::TaskError;
 use crate::say;
 use crate::workspace::{Workspace, call};
-use crate::{dist, layers, licences, setup, size, test, usage};
+use crate::{dist, lab, layers, licences, setup, size, test, usage};
 use std::time::Duration;
 
 /// A part of the whole.
@@ -18,7 +18,7 @@ struct Part {
     run: fn(&Workspace) -> Result<(), TaskError>,
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     // Half of it for real images, which are built once.
     Part { name: "setup", budget: 9, run: |workspace| setup::run(workspace, &[]) },
     Part { name: "fmt", budget: 1, run: format },
@@ -28,6 +28,8 @@ const PARTS: [Part; 8] = [
     Part { name: "clippy", budget: 5, run: clippy },
     Part { name: "doc", budget: 2, run: document },
     Part { name: "dist", budget: 12, run: |workspace| dist::run(workspace, &[]) },
+    // Emulation: a tenth of the machine's speed. The debug build of the test programs is in it.
+    Part { name: "lab", budget: 12, run: lab::suite },
 ];
 /// The debug build and the tests themselves.
 const TESTS: Part =

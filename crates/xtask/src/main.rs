@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod error;
 mod ground;
+mod lab;
 mod layers;
 mod licences;
 mod metadata;
@@ -32,7 +33,7 @@ struct Task {
     run: fn(&Workspace, &[String]) -> Result<(), TaskError>,
 }
 
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     Task {
         name: "demo",
         about: "build rkt, make an image of this host's programs, run it as a pod",
@@ -50,7 +51,7 @@ const TASKS: [Task; 10] = [
     },
     Task {
         name: "test",
-        about: "install what the tests need, build dist, run the tests [--quick] [--all-images | arguments of the runner]",
+        about: "install what the tests need, build dist, run the tests [--quick] [--all-images | --lab | arguments of the runner]",
         run: test::run,
     },
     Task {
@@ -73,6 +74,11 @@ const TASKS: [Task; 10] = [
         name: "soak",
         about: "many pods, or kills at any system call: pods [N] | kill [N] [SEED]",
         run: soak::run,
+    },
+    Task {
+        name: "lab",
+        about: "run a command on an emulated machine: [OPTIONS of tests/lab/lab.sh] -- COMMAND",
+        run: lab::run,
     },
     Task { name: "licences", about: "compare the dependencies with deny.toml", run: licences::run },
 ];

@@ -18,10 +18,11 @@ fn table() -> Vec<(String, Vec<String>)> {
     lines.map(row).collect()
 }
 
-/// The tests in the files beside this one and in those about real images, as `file::name`.
+/// The tests in the files beside this one, about real images, and for the lab, as `file::name`.
 fn tests() -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let entries = ["acceptance", "corpus"].map(|name| fs::read_dir(folder.join(name)).unwrap());
+    let entries =
+        ["acceptance", "corpus", "lab"].map(|name| fs::read_dir(folder.join(name)).unwrap());
     let mut found = BTreeSet::new();
     for entry in entries.into_iter().flatten().flatten() {
         let path = entry.path();
@@ -30,7 +31,7 @@ fn tests() -> BTreeSet<String> {
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             if line.trim() == "#[test]" {
-                let head = lines.next().unwrap_or_default();
+                let head = lines.find(|line| !line.starts_with("#[")).unwrap_or_default();
                 let name = head.trim_start_matches("fn ").split('(').next().unwrap();
                 found.insert(format!("{module}::{name}"));
             }

@@ -1,0 +1,91 @@
+//! `lab`: a command on an emulated machine (`tests/lab`) that has what this one may lack: control groups of version 2
+//! alone, systemd as its init, a KVM that runs any kernel. It reads all of this machine's files and writes to none.
+
+use crate::error::TaskError;
+use crate::say;
+use crate::workspace::{Workspace, call, read};
+use std::collections::BTreeMap;
+use std::process::Command;
+
+const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COMMAND";
+/// Tests below these names run on control groups of version 2, too.
+const ON_VERSION_2: [&str; 2] = ["isolation::", "end_of_pods::"];
+/// How long one machine may run, in seconds.
+const TIMEOUT: &str = "900";
+
+/// `cargo xtask lab [OPTIONS] -- COMMAND`
+pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
+    if words.is_empty() {
+        return Err(TaskError::Usage(USAGE.to_owned()));
+    }
+    call(machine(workspace).args(words))
+}
+
+/// The tests that need such a machine. What they run must have been built.
+pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
+    let programs = tests(workspace)?;
+    let program = |name: &str| {
+        let found = programs.get(name).cloned();
+        found.ok_or_else(|| TaskError::Missing(format!("cargo built no test program {name:?}")))
+    };
+    let (lab, acceptance) = (program("lab")?, program("acceptance")?);
+    say::title("in the lab: control groups of version 2");
+    let groups = format!("{lab} --ignored --test-threads=1 groups::");
+    let suite = format!("{acceptance} --test-threads=2 {}", ON_VERSION_2.join(" "));
+    call(machine(workspace).args(["--timeout", TIMEOUT, "--"]).args(script(&[groups, suite])))?;
+    say::title("in the lab: systemd");
+    let systemd = format!("{lab} --ignored --test-threads=1 systemd::");
+    let options = ["--systemd", "--timeout", TIMEOUT, "--"];
+    call(machine(workspace).args(options).args(script(&[systemd])))
+}
+
+fn machine(workspace: &Workspace) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(workspace.path("tests/lab/lab.sh")).current_dir(workspace.root());
+    command
+}
+
+/// A shell that calls these one after the other, with room on a file system that can hold an overlay's upper layer.
+fn script(calls: &[String]) -> [String; 3] {
+    let room = "mount -t tmpfs tmpfs /mnt && export TMPDIR=/mnt".to_owned();
+    let all: Vec<String> = std::iter::once(room).chain(calls.iter().cloned()).collect();
+    ["sh".to_owned(), "-c".to_owned(), all.join(" && ")]
+}
+
+/// Builds the whole-program tests; where each program of them lies.
+fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
+    let words = ["test", "--locked", "--package=tests", "--no-run", "--message-format=json"];
+    let mut cargo = workspace.cargo(&words);
+    Ok(programs(&read(cargo.args(["--test=lab", "--test=acceptance"]))?))
+}
+
+/// The programs that cargo's messages tell of, by name.
+fn programs(messages: &str) -> BTreeMap<String, String> {
+    messages
+        .lines()
+        .filter_map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            let name = message.pointer("/target/name")?.as_str()?.to_owned();
+            Some((name, message.get("executable")?.as_str()?.to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod own_tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_what_cargo_says() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"lab\"},\"executable\":\"/t/lab-1\"}\n\
+            {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"kit\"},\"executable\":null}\n\
+            {\"reason\":\"build-finished\",\"success\":true}\nnoise\n";
+        assert_eq!(programs(messages), BTreeMap::from([("lab".to_owned(), "/t/lab-1".to_owned())]));
+    }
+
+    #[test]
+    fn a_call_that_fails_ends_the_script() {
+        let [.., text] = script(&["a b".to_owned(), "c".to_owned()]);
+        assert!(text.ends_with("TMPDIR=/mnt && a b && c"), "{text}");
+    }
+}
