@@ -58,12 +58,16 @@ impl Shown {
     /// Shows a folder of the host's under its name there, which in the image is a folder or missing.
     pub(crate) fn show_host(&mut self, name: &str, tree: OwnedFd) -> Result<(), PathError> {
         let path = || Path::new("/").join(name);
-        match mkdirat(&self.root, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(PathError::new("mkdir", path(), error)),
-        }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let target = openat(&self.root, name, flags, Mode::empty()).at("open", path())?;
+        let open = || openat(&self.root, name, flags, Mode::empty());
+        let target = match open() {
+            Err(Errno::NOENT) => {
+                mkdirat(&self.root, name, Mode::from_raw_mode(0o755)).at("mkdir", path())?;
+                open()
+            }
+            other => other,
+        };
+        let target = target.at("open", path())?;
         let found = fstat(&target).at("stat", path())?;
         if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
             return Err(PathError::new(
