@@ -1,11 +1,15 @@
 //! Removing whole trees, however deep, without ever following a link.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, openat, renameat, seek, unlinkat,
+};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// As many folders are open at once; what lies deeper is moved up first.
 const DEPTH: usize = 64;
+/// So many bytes of names are read at once.
+const READ: usize = 4096;
 
 /// Removes a name from an open folder, with all below it. That nothing is there is no error.
 ///
@@ -29,8 +33,10 @@ pub fn tree(dir: BorrowedFd<'_>, name: impl AsRef<[u8]>) -> Result<(), Errno> {
 /// # Errors
 /// As [`tree`].
 pub fn children(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    // Where the caller's descriptor stands is the caller's.
+    let dir = open(dir, b".")?;
     let mut moved = 0_u64;
-    contents(dir, dir, 1, &mut moved)
+    contents(dir.as_fd(), dir.as_fd(), 1, &mut moved)
 }
 
 fn open(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -51,19 +57,25 @@ fn contents(
     depth: usize,
     moved: &mut u64,
 ) -> Result<(), Errno> {
+    let mut buffer = Vec::with_capacity(READ);
     // What was moved up while this folder was read may have been missed by the reading.
     loop {
         let before = *moved;
-        for entry in Dir::read_from(dir)? {
+        seek(dir, SeekFrom::Start(0))?;
+        let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
             }
-            match unlinkat(dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => continue,
-                Err(Errno::ISDIR | Errno::PERM) => {}
-                Err(other) => return Err(other),
+            // A folder that became something else meanwhile is not opened, and that ends it.
+            if entry.file_type() != FileType::Directory {
+                match unlinkat(dir, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => continue,
+                    Err(Errno::ISDIR | Errno::PERM) => {}
+                    Err(other) => return Err(other),
+                }
             }
             if depth >= DEPTH {
                 *moved = moved.saturating_add(1);
@@ -73,6 +85,7 @@ fn contents(
             }
             let child = open(dir, name)?;
             contents(top, child.as_fd(), depth.saturating_add(1), moved)?;
+            drop(child);
             unlinkat(dir, name, AtFlags::REMOVEDIR)?;
         }
         if depth > 1 || *moved == before {

@@ -4,6 +4,8 @@ use super::folders::PodsDir;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{UnmountFlags, unmount};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,10 @@ impl Mounts {
     /// Reads them.
     pub fn read(pods: &PodsDir) -> Result<Self, PathError> {
         const TABLE: &str = "/proc/self/mountinfo";
-        let text = std::fs::read(TABLE).at("read", TABLE)?;
+        // The kernel does not tell its length, and gives it in one go where there is room.
+        let mut text = Vec::with_capacity(16 << 10);
+        let read = File::open(TABLE).and_then(|mut table| table.read_to_end(&mut text));
+        read.at("read", TABLE)?;
         let points = text.split(|byte| *byte == b'\n').filter_map(mount_point);
         Ok(Self(points.filter(|point| point.starts_with(pods.path())).collect()))
     }
