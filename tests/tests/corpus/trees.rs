@@ -77,12 +77,13 @@ impl<'a> Pair<'a> {
 
     /// Compares the root of an app, which is not the user of the image, with umoci's tree.
     pub(crate) fn compare(&self, flavour: &Flavour, flags: &[&str], more: &[Exception<'_>]) {
-        let app = ["--user=root", "--", "/bin/sh", "-c", "echo up; exec sleep 1000"];
-        let words = [flags, &[&*self.id], &app].concat();
+        // A shell that stays what it is: one that becomes another program may be met before, after or between.
+        let app = ["/bin/sh", "-c", "echo up; sleep 1000; true"];
+        let words = [flags, &[&*self.id, "--user=root", "--"], &app].concat();
         let (running, uuid) = self.rkt.start_pod(flavour, &words);
         let pid = fs::read_to_string(self.rkt.pod_folder(&uuid).join("pid")).unwrap();
         let exceptions = [&OURS, more].concat();
-        same(&root_of(&pid, &["sleep", "1000"]), &self.theirs.root(), &exceptions);
+        same(&root_of(&pid, &app), &self.theirs.root(), &exceptions);
         self.rkt.run(&["stop", "--force", &uuid]).ok();
         running.wait();
     }
