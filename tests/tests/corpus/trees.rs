@@ -5,8 +5,7 @@ use crate::tree::{Exception, same};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use testkit::program::run;
+use std::process::{Command, Stdio};
 use testkit::{Flavour, Rkt, corpus};
 
 /// What differs in every pod.
@@ -19,6 +18,18 @@ const OURS: [Exception<'_>; 6] = [
     ("etc/mtab", BeAnything),
     ("etc/hosts", BeAnything),
 ];
+
+/// Runs a command that must succeed, for longer than anything else may take: tens of thousands of files are written, and a
+/// busy disk takes minutes to do so. Gives its standard output.
+#[track_caller]
+fn patiently(inner: &Command) -> String {
+    let mut outer = Command::new("timeout");
+    outer.args(["--signal=KILL", "600"]).arg(inner.get_program()).args(inner.get_args());
+    outer.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    let output = outer.output().unwrap();
+    assert!(output.status.success(), "{inner:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
 
 /// The tree that umoci makes of an image, in a sandbox of its own.
 pub(crate) struct Unpacked {
@@ -33,7 +44,7 @@ impl Unpacked {
         let mut command = Command::new("sh");
         command.args(["-c", "umask 022; exec umoci unpack --image \"$1\" \"$2\"", "sh"]);
         let image = format!("{}:{name}", corpus::layout(name).display());
-        run(command.arg(image).arg(sandbox.path("bundle"))).ok();
+        patiently(command.arg(image).arg(sandbox.path("bundle")));
         Self { sandbox }
     }
 
@@ -71,7 +82,7 @@ impl<'a> Pair<'a> {
     #[track_caller]
     pub(crate) fn new(theirs: &'a Unpacked, rkt: Rkt, reference: &str) -> Self {
         let words = ["--insecure-options=image,http", "fetch", "--full", reference];
-        let id = rkt.run(&words).ok().text().to_owned();
+        let id = patiently(&rkt.command(&words)).trim().to_owned();
         Self { rkt, id, theirs }
     }
 
