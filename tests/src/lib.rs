@@ -5,6 +5,7 @@
 //! Running  a started program: its output so far, signals, a deadline
 //! Image    an ACI made of busybox and what the test adds; oci makes layouts of the same tree
 //! Flavour  a stage1 and what it can do, so that one test runs over all of them
+//! guest    what a virtual machine of a test starts with
 //! corpus   real images that were made before; Registry serves them
 //! Stub     a stage1 of twenty lines of shell, for the contract between the stages
 //! handmade a pod folder without stage0, for the entrypoints of a stage1
@@ -16,6 +17,7 @@
 
 pub mod corpus;
 pub mod flavour;
+pub mod guest;
 pub mod handmade;
 pub mod image;
 pub mod leaks;

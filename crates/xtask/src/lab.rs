@@ -10,6 +10,8 @@ use std::process::Command;
 const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COMMAND";
 /// Tests below these names run on control groups of version 2, too.
 const ON_VERSION_2: [&str; 2] = ["isolation::", "end_of_pods::"];
+/// A kernel of the distribution's, for guests.
+const GUEST: &str = "linux-image-cloud-amd64";
 /// How long one machine may run, in seconds.
 const TIMEOUT: &str = "900";
 
@@ -36,7 +38,15 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     say::title("in the lab: systemd");
     let systemd = format!("{lab} --ignored --test-threads=1 systemd::");
     let options = ["--systemd", "--timeout", TIMEOUT, "--"];
-    call(machine(workspace).args(options).args(script(&[systemd])))
+    call(machine(workspace).args(options).args(script(&[systemd])))?;
+    say::title("in the lab: a machine in the machine");
+    let kernel = read(machine(workspace).args(["kernel", GUEST]))?;
+    let copy = format!("cp {}/boot/vmlinux /mnt/vmlinux", kernel.trim());
+    let boot =
+        format!("RKT_GUEST_KERNEL=/mnt/vmlinux {} --ignored --test-threads=1", program("boot")?);
+    // Two emulated processors wait for each other whenever this machine has other work.
+    let options = ["--smp", "1", "--timeout", TIMEOUT, "--"];
+    call(machine(workspace).args(options).args(script(&[copy, boot])))
 }
 
 fn machine(workspace: &Workspace) -> Command {
@@ -54,9 +64,15 @@ fn script(calls: &[String]) -> [String; 3] {
 
 /// Builds the whole-program tests; where each program of them lies.
 fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
-    let words = ["test", "--locked", "--package=tests", "--no-run", "--message-format=json"];
-    let mut cargo = workspace.cargo(&words);
-    Ok(programs(&read(cargo.args(["--test=lab", "--test=acceptance"]))?))
+    let words = ["test", "--locked", "--no-run", "--message-format=json"];
+    let of = [
+        "--package=tests",
+        "--test=lab",
+        "--test=acceptance",
+        "--package=stage1-kvm",
+        "--test=boot",
+    ];
+    Ok(programs(&read(workspace.cargo(&words).args(of))?))
 }
 
 /// The programs that cargo's messages tell of, by name.

@@ -1,0 +1,161 @@
+//! What a machine starts with: a kernel, its command line and an initial file system, by the PVH protocol.
+
+use crate::arch::layout;
+use crate::vmm::memory::{Memory, MemoryError};
+use linux_loader::loader::KernelLoader;
+use linux_loader::loader::elf::start_info::{
+    hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info,
+};
+use linux_loader::loader::elf::{Elf, PvhBootCapability};
+use std::fs::File;
+use std::io;
+use vm_memory::{ByteValued, Bytes, GuestAddress};
+
+/// What the start information begins with.
+const MAGIC: u32 = 0x336e_c578;
+const VERSION: u32 = 1;
+/// Kinds of memory in the map.
+const USABLE: u32 = 1;
+const RESERVED: u32 = 2;
+const PAGE: u64 = 4096;
+
+/// A kernel that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// It is no ELF file, does not fit, or is cut off.
+    #[error("cannot load the guest kernel")]
+    Kernel(#[source] linux_loader::loader::Error),
+    /// It has no entry for the protocol.
+    #[error("the guest kernel has no PVH entry: it must be an ELF kernel with CONFIG_PVH")]
+    NoEntry,
+    /// The initial file system cannot be read.
+    #[error("cannot read the guest's initial file system")]
+    Initial(#[source] io::Error),
+    /// There is not enough memory between the kernel and the hole for devices.
+    #[error("the guest's initial file system does not fit into its memory")]
+    TooLarge,
+    /// The command line is longer than the kernel takes.
+    #[error("the guest's command line is longer than {} bytes", layout::COMMAND_LINE_SIZE)]
+    CommandLine,
+    /// Guest memory cannot be written.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// What to start.
+#[derive(Debug)]
+pub struct Payload {
+    /// An ELF kernel.
+    pub kernel: File,
+    /// Archives for the initial file system, one after the other.
+    pub initial: Vec<File>,
+    /// The kernel's command line.
+    pub command_line: String,
+}
+
+/// Puts everything into memory; the address at which the first processor enters the kernel.
+///
+/// # Errors
+/// See [`BootError`].
+pub fn load(memory: &Memory, payload: &mut Payload, tables: &[u8]) -> Result<u64, BootError> {
+    let high = Some(layout::HIGH_START);
+    let kernel =
+        Elf::load(memory.guest(), None, &mut payload.kernel, high).map_err(BootError::Kernel)?;
+    let PvhBootCapability::PvhEntryPresent(entry) = kernel.pvh_boot_cap else {
+        return Err(BootError::NoEntry);
+    };
+    let initial = load_initial(memory, &mut payload.initial, kernel.kernel_end)?;
+    let mut line = payload.command_line.clone().into_bytes();
+    line.push(0);
+    if line.len() > layout::COMMAND_LINE_SIZE {
+        return Err(BootError::CommandLine);
+    }
+    memory.write(&line, layout::COMMAND_LINE)?;
+    memory.write(tables, layout::ACPI)?;
+    tell(memory, initial)?;
+    Ok(entry.0)
+}
+
+/// Puts the initial file system at the end of the low memory; where it is, and its length.
+fn load_initial(
+    memory: &Memory,
+    files: &mut [File],
+    kernel_end: u64,
+) -> Result<Option<(u64, u64)>, BootError> {
+    let mut sizes = Vec::with_capacity(files.len());
+    for file in &*files {
+        // The kernel finds the next archive at a multiple of four.
+        sizes.push(file.metadata().map_err(BootError::Initial)?.len());
+    }
+    let padded = |size: &u64| size.checked_next_multiple_of(4).ok_or(BootError::TooLarge);
+    let mut total = 0_u64;
+    for size in &sizes {
+        total = total.checked_add(padded(size)?).ok_or(BootError::TooLarge)?;
+    }
+    if total == 0 {
+        return Ok(None);
+    }
+    let room = total.checked_next_multiple_of(PAGE).ok_or(BootError::TooLarge)?;
+    let start = memory.low_end().checked_sub(room).filter(|start| *start >= kernel_end);
+    let start = start.ok_or(BootError::TooLarge)? / PAGE * PAGE;
+    let mut at = start;
+    for (file, size) in files.iter_mut().zip(&sizes) {
+        let count = usize::try_from(*size).map_err(|_| BootError::TooLarge)?;
+        let read = memory.guest().read_exact_volatile_from(GuestAddress(at), file, count);
+        read.map_err(|error| BootError::Initial(io::Error::other(error)))?;
+        at += padded(size)?;
+    }
+    Ok(Some((start, total)))
+}
+
+/// Writes the start information and what it points to.
+fn tell(memory: &Memory, initial: Option<(u64, u64)>) -> Result<(), BootError> {
+    let map = map(memory.size());
+    let mut info = hvm_start_info {
+        magic: MAGIC,
+        version: VERSION,
+        cmdline_paddr: layout::COMMAND_LINE.0,
+        rsdp_paddr: layout::ACPI.0,
+        memmap_paddr: layout::MEMORY_MAP.0,
+        memmap_entries: u32::try_from(map.len()).unwrap_or_default(),
+        ..hvm_start_info::default()
+    };
+    if let Some((paddr, size)) = initial {
+        info.nr_modules = 1;
+        info.modlist_paddr = layout::MODULES.0;
+        let module = hvm_modlist_entry { paddr, size, ..hvm_modlist_entry::default() };
+        memory.write(module.as_slice(), layout::MODULES)?;
+    }
+    let map: Vec<u8> = map.iter().flat_map(|entry| entry.as_slice().to_vec()).collect();
+    memory.write(&map, layout::MEMORY_MAP)?;
+    Ok(memory.write(info.as_slice(), layout::START_INFO)?)
+}
+
+/// The memory map of a machine with so many bytes.
+fn map(size: u64) -> Vec<hvm_memmap_table_entry> {
+    let entry = |addr, size, type_| hvm_memmap_table_entry { addr, size, type_, reserved: 0 };
+    let (acpi, high) = (layout::ACPI.0, layout::HIGH_START.0);
+    let mut map = vec![entry(0, layout::LOW_END, USABLE), entry(acpi, high - acpi, RESERVED)];
+    for (start, size) in layout::memory(size) {
+        let below = high.saturating_sub(start.0);
+        map.push(entry(start.0 + below, size - below, USABLE));
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_has_what_lies_around_the_holes() {
+        let found: Vec<_> = map(4 << 30).iter().map(|e| (e.addr, e.size, e.type_)).collect();
+        let expected = [
+            (0, 0x9_fc00, USABLE),
+            (0xe_0000, 0x2_0000, RESERVED),
+            (0x10_0000, (3 << 30) - 0x10_0000, USABLE),
+            (1 << 32, 1 << 30, USABLE),
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,3 @@
+//! What the guest may speak to. Each device believes nothing that it is told.
+
+pub mod serial;
