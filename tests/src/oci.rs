@@ -114,7 +114,8 @@ fn put(blobs: &Path, bytes: &[u8], kind: &str) -> Value {
     json!({ "mediaType": kind, "digest": digest, "size": bytes.len() })
 }
 
-fn digest_of(bytes: &[u8]) -> String {
+/// The digest of some bytes, as documents name it.
+pub fn digest_of(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hex: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{}", hex.concat())

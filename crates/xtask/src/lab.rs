@@ -41,12 +41,17 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     call(machine(workspace).args(options).args(script(&[systemd])))?;
     say::title("in the lab: a machine in the machine");
     let kernel = read(machine(workspace).args(["kernel", GUEST]))?;
-    let copy = format!("cp {}/boot/vmlinux /mnt/vmlinux", kernel.trim());
-    let boot =
-        format!("RKT_GUEST_KERNEL=/mnt/vmlinux {} --ignored --test-threads=1", program("boot")?);
+    let kernel = kernel.trim();
+    let calls = [
+        // It is read over and over; the machine's own files come through a slow door.
+        format!("cp {kernel}/boot/vmlinux /mnt/vmlinux"),
+        "export RKT_GUEST_KERNEL=/mnt/vmlinux".to_owned(),
+        format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
+        format!("{} --ignored --test-threads=1", program("boot")?),
+    ];
     // Two emulated processors wait for each other whenever this machine has other work.
     let options = ["--smp", "1", "--timeout", TIMEOUT, "--"];
-    call(machine(workspace).args(options).args(script(&[copy, boot])))
+    call(machine(workspace).args(options).args(script(&calls)))
 }
 
 fn machine(workspace: &Workspace) -> Command {

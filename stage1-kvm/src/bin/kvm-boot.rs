@@ -1,9 +1,14 @@
 //! Boots a kernel with an initial file system and nothing else: what the machine itself costs, without a pod. Its serial
 //! line is the standard output.
 //!
-//! `kvm-boot MIB PROCESSORS KERNEL INITIAL COMMAND-LINE`
+//! `kvm-boot MIB PROCESSORS KERNEL INITIAL COMMAND-LINE [FILE…]`: with files, it has a disk with a partition of each, and a
+//! source of random bytes.
 
 use stage1_kvm::boot::Payload;
+use stage1_kvm::devices::blk::Blk;
+use stage1_kvm::devices::disk::Disk;
+use stage1_kvm::devices::rng::Rng;
+use stage1_kvm::devices::virtio::Device;
 use stage1_kvm::vmm::{Ending, Machine};
 use std::error::Error;
 use std::fs::File;
@@ -14,10 +19,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.as_slice() {
-        [memory, processors, kernel, initial, line] => {
-            boot(memory, processors, kernel, initial, line)
+        [memory, processors, kernel, initial, line, files @ ..] => {
+            boot([memory, processors, line], kernel, initial, files)
         }
-        _ => Err("usage: kvm-boot MIB PROCESSORS KERNEL INITIAL COMMAND-LINE".into()),
+        _ => Err("usage: kvm-boot MIB PROCESSORS KERNEL INITIAL COMMAND-LINE [FILE...]".into()),
     };
     match outcome {
         Ok(Ending::Reset) => ExitCode::SUCCESS,
@@ -41,11 +46,10 @@ fn complain(text: &str) -> ExitCode {
 }
 
 fn boot(
-    memory: &str,
-    processors: &str,
+    [memory, processors, line]: [&str; 3],
     kernel: &str,
     initial: &str,
-    line: &str,
+    files: &[String],
 ) -> Result<Ending, Box<dyn Error>> {
     let serial = line.contains("ttyS0").then(|| File::options().write(true).open("/dev/stdout"));
     let machine = Machine {
@@ -58,6 +62,15 @@ fn boot(
             command_line: line.to_owned(),
         },
         serial: serial.transpose()?,
+        devices: devices(files)?,
     };
     Ok(machine.start()?.wait())
+}
+
+fn devices(files: &[String]) -> io::Result<Vec<Box<dyn Device>>> {
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files = files.iter().map(File::open).collect::<io::Result<_>>()?;
+    Ok(vec![Box::new(Blk::new(Disk::new(files)?)), Box::new(Rng)])
 }

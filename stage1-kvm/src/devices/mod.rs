@@ -1,3 +1,15 @@
 //! What the guest may speak to. Each device believes nothing that it is told.
+//!
+//! ```text
+//! guest driver --registers--> virtio::mmio   features, queues, status; a processor's thread
+//!              --kick-------> io             one thread for all devices; takes the device's lock
+//! io           --process----> rng, blk       chains of buffers in, bytes out
+//!              --irqfd------> guest
+//! ```
 
+pub mod blk;
+pub mod disk;
+pub mod io;
+pub mod rng;
 pub mod serial;
+pub mod virtio;

@@ -2,7 +2,7 @@
 
 use crate::arch::cpu::SERIAL;
 use crate::devices::serial::SerialPort;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// A device with registers in memory.
 pub trait Registers: Send {
@@ -17,7 +17,7 @@ pub trait Registers: Send {
 pub struct Bus {
     serial: Option<Mutex<SerialPort>>,
     /// By first address; each has a page.
-    devices: Vec<(u64, Mutex<Box<dyn Registers>>)>,
+    devices: Vec<(u64, Arc<Mutex<dyn Registers>>)>,
 }
 
 impl std::fmt::Debug for Bus {
@@ -33,8 +33,8 @@ impl Bus {
     }
 
     /// Puts a device at an address.
-    pub fn add(&mut self, address: u64, device: Box<dyn Registers>) {
-        self.devices.push((address, Mutex::new(device)));
+    pub fn add(&mut self, address: u64, device: Arc<Mutex<dyn Registers>>) {
+        self.devices.push((address, device));
     }
 
     /// A processor reads a port. What nobody claims is all ones: kernels probe.
@@ -77,11 +77,11 @@ impl Bus {
         }
     }
 
-    fn at(&self, address: u64) -> Option<(u64, &Mutex<Box<dyn Registers>>)> {
+    fn at(&self, address: u64) -> Option<(u64, &Mutex<dyn Registers>)> {
         let size = crate::arch::layout::DEVICE_SIZE;
         self.devices.iter().find_map(|(start, device)| {
             let offset = address.checked_sub(*start).filter(|offset| *offset < size)?;
-            Some((offset, device))
+            Some((offset, &**device))
         })
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn what_nobody_claims_reads_as_ones() {
         let mut bus = Bus::new(None);
-        bus.add(0x1000, Box::new(Echo(Vec::new())));
+        bus.add(0x1000, Arc::new(Mutex::new(Echo(Vec::new()))));
         let read = |address| {
             let mut data = [0; 4];
             bus.read(address, &mut data);

@@ -4,24 +4,29 @@
 //! thread        runs
 //! the caller's  waits for the end: what the processors say, or the word to stop
 //! cpu-N         KVM_RUN, and what an exit asks of the bus
+//! devices       what queues ask of devices, when their kicks come
 //! ```
 
 pub mod bus;
 pub mod memory;
 
-use crate::arch::{acpi, cpu, layout};
+use crate::arch::acpi::{self, Place};
+use crate::arch::{cpu, layout};
 use crate::boot::{self, BootError, Payload};
+use crate::devices::io::Loop;
 use crate::devices::serial::SerialPort;
+use crate::devices::virtio::Device;
+use crate::devices::virtio::mmio::{Mmio, NOTIFY};
 use bus::Bus;
 use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{IoEventAddress, Kvm, VcpuExit, VcpuFd, VmFd};
 use memory::{Memory, MemoryError};
 use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -45,10 +50,15 @@ pub enum VmError {
     /// Its kernel.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// A device has a queue that none can have.
+    #[error("cannot make a device")]
+    Device(#[from] virtio_queue::Error),
+    /// There are more devices than interrupts.
+    #[error("a machine cannot have so many devices")]
+    Crowded,
 }
 
 /// What a machine is to be.
-#[derive(Debug)]
 pub struct Machine {
     /// `/dev/kvm`.
     pub kvm: OwnedFd,
@@ -60,6 +70,14 @@ pub struct Machine {
     pub payload: Payload,
     /// Where its serial line goes, if it has one.
     pub serial: Option<File>,
+    /// Its devices, in the order in which the guest finds them.
+    pub devices: Vec<Box<dyn Device>>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("memory", &self.memory).finish_non_exhaustive()
+    }
 }
 
 /// How a machine ended.
@@ -75,6 +93,8 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Running {
     threads: Vec<JoinHandle<()>>,
+    /// What ends the thread of the devices, and the thread.
+    devices: Option<(EventFd, JoinHandle<()>)>,
     stop: Arc<AtomicBool>,
     endings: Receiver<Ending>,
     /// Before the memory that it uses.
@@ -119,10 +139,19 @@ impl Machine {
         vm.create_irq_chip().doing("cannot make the interrupt controllers")?;
         let memory = Memory::new(self.memory)?;
         memory.give_to(&vm)?;
-        let tables = acpi::tables(self.processors, &[], self.serial.is_some());
+        let mut places = Vec::new();
+        for index in (0..).take(self.devices.len()) {
+            places.push(Place::of(index).ok_or(VmError::Crowded)?);
+        }
+        let tables = acpi::tables(self.processors, &places, self.serial.is_some());
         let entry = boot::load(&memory, &mut self.payload, &tables)?;
         let serial = self.serial.map(|file| serial(&vm, file)).transpose()?;
-        let bus = Arc::new(Bus::new(serial));
+        let mut bus = Bus::new(serial);
+        let mut io = Loop::new().doing("cannot wait for devices")?;
+        for (device, place) in self.devices.into_iter().zip(places) {
+            connect(&vm, &memory, &mut bus, &mut io, (device, place))?;
+        }
+        let bus = Arc::new(bus);
         let identification = cpu::identification(&kvm, self.processors)
             .doing("cannot ask KVM what processors it has")?;
         let (endings, told) = channel();
@@ -138,6 +167,7 @@ impl Machine {
         }
         let mut running = Running {
             threads: Vec::new(),
+            devices: Some(io.start().doing("cannot start a thread")?),
             stop: Arc::clone(&shared.stop),
             endings: told,
             _vm: vm,
@@ -153,6 +183,31 @@ impl Machine {
 fn own(kvm: OwnedFd) -> Kvm {
     // SAFETY: the number was just taken out of its owner, and the new owner closes it.
     unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) }
+}
+
+/// Puts a device on the bus: its registers, its interrupt, and an event for each of its queues, so that neither a kick
+/// nor an interrupt leaves the kernel.
+fn connect(
+    vm: &VmFd,
+    memory: &Memory,
+    bus: &mut Bus,
+    io: &mut Loop,
+    (device, place): (Box<dyn Device>, Place),
+) -> Result<(), VmError> {
+    let interrupt = EventFd::new(EFD_NONBLOCK).doing("cannot make an event")?;
+    vm.register_irqfd(&interrupt, place.interrupt).doing("cannot connect an interrupt")?;
+    let device = Mmio::new(device, memory.guest().clone(), interrupt)?;
+    let queues = device.queue_count();
+    let device = Arc::new(Mutex::new(device));
+    for queue in 0..queues {
+        let kick = EventFd::new(EFD_NONBLOCK).doing("cannot make an event")?;
+        let number = u32::try_from(queue).map_err(|_| VmError::Crowded)?;
+        let at = IoEventAddress::Mmio(place.address + NOTIFY);
+        vm.register_ioevent(&kick, &at, number).doing("cannot connect a queue")?;
+        io.add(kick, Arc::clone(&device), queue).doing("cannot wait for a queue")?;
+    }
+    bus.add(place.address, device);
+    Ok(())
 }
 
 fn serial(vm: &VmFd, file: File) -> Result<SerialPort, VmError> {
@@ -205,12 +260,18 @@ impl Running {
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }
+        if let Some((stop, thread)) = self.devices.take() {
+            match stop.write(1) {
+                Ok(()) => drop(thread.join()),
+                Err(error) => log::error!("cannot end the devices: {error}"),
+            }
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
+        if self.devices.is_some() {
             self.end();
         }
     }

@@ -1,0 +1,194 @@
+//! A disk that is put together of files: a partition each, behind a table that is made up (UEFI 2.10, section 5).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Bytes of a sector.
+pub const SECTOR: u64 = 512;
+/// Where partitions begin, in sectors: as aligned as any page.
+const ALIGNMENT: u64 = 2048;
+/// Entries of the table, and bytes of one.
+const ENTRIES: usize = 128;
+const ENTRY: usize = 128;
+/// Sectors that the entries take.
+const TABLE: u64 = 32;
+/// Bytes of the header that its checksum covers.
+const HEADER: usize = 92;
+/// The type of a partition with Linux's data.
+const DATA: [u8; 16] = *b"\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4";
+
+/// A read-only disk.
+#[derive(Debug)]
+pub struct Disk {
+    /// By first byte, in order.
+    parts: Vec<(u64, Part)>,
+    sectors: u64,
+}
+
+#[derive(Debug)]
+enum Part {
+    Bytes(Vec<u8>),
+    File(File, u64),
+}
+
+impl Part {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(_, length) => *length,
+        }
+    }
+}
+
+impl Disk {
+    /// A disk whose partitions, from the first on, hold these files.
+    ///
+    /// # Errors
+    /// There are more than a table has entries, or a file cannot be looked at.
+    pub fn new(files: Vec<File>) -> io::Result<Self> {
+        if files.len() > ENTRIES {
+            return Err(io::Error::other("more than 128 partitions"));
+        }
+        let mut entries = vec![0; ENTRIES * ENTRY];
+        let mut parts = Vec::new();
+        let mut next = ALIGNMENT;
+        for (place, file) in entries.chunks_exact_mut(ENTRY).zip(files) {
+            let length = file.metadata()?.len();
+            let sectors = length.div_ceil(SECTOR).max(1);
+            entry(place, next, next + sectors - 1);
+            parts.push((next * SECTOR, Part::File(file, length)));
+            next = (next + sectors).next_multiple_of(ALIGNMENT);
+        }
+        // The copy of the table stands at the end.
+        let sectors = next + TABLE + 1;
+        let first = header(1, sectors - 1, 2, sectors, &entries);
+        let last = header(sectors - 1, 1, sectors - 1 - TABLE, sectors, &entries);
+        let start = [protection(sectors), first, entries.clone()].concat();
+        parts.insert(0, (0, Part::Bytes(start)));
+        parts.push(((sectors - 1 - TABLE) * SECTOR, Part::Bytes([entries, last].concat())));
+        Ok(Self { parts, sectors })
+    }
+
+    /// Its size in sectors.
+    pub fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    /// Reads from this byte on. What no file has is zeros.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn read(&self, from: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(0);
+        let end = from.saturating_add(into.len() as u64);
+        for (start, part) in &self.parts {
+            let (low, high) = (from.max(*start), end.min(start.saturating_add(part.len())));
+            if low >= high {
+                continue;
+            }
+            let range = usize::try_from(low - from).ok().zip(usize::try_from(high - from).ok());
+            let room = range.and_then(|(low, high)| into.get_mut(low..high));
+            let room = room.ok_or(io::ErrorKind::InvalidInput)?;
+            match part {
+                Part::File(file, _) => file.read_exact_at(room, low - start)?,
+                Part::Bytes(bytes) => {
+                    let skip = usize::try_from(low - start).map_err(io::Error::other)?;
+                    for (to, from) in room.iter_mut().zip(bytes.iter().skip(skip)) {
+                        *to = *from;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, from) in into.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}
+
+fn entry(into: &mut [u8], first: u64, last: u64) {
+    put(into, 0, &DATA);
+    // Unlike any other of this disk, and that is all that it is for.
+    put(into, 16, &first.to_le_bytes());
+    put(into, 32, &first.to_le_bytes());
+    put(into, 40, &last.to_le_bytes());
+}
+
+/// The header of a table at a sector, whose copy is at another.
+fn header(own: u64, other: u64, entries_at: u64, sectors: u64, entries: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    put(&mut bytes, 0, b"EFI PART\0\0\x01\0");
+    put(&mut bytes, 12, &92_u32.to_le_bytes());
+    put(&mut bytes, 24, &own.to_le_bytes());
+    put(&mut bytes, 32, &other.to_le_bytes());
+    put(&mut bytes, 40, &(2 + TABLE).to_le_bytes());
+    put(&mut bytes, 48, &(sectors - 2 - TABLE).to_le_bytes());
+    put(&mut bytes, 72, &entries_at.to_le_bytes());
+    put(&mut bytes, 80, &128_u32.to_le_bytes());
+    put(&mut bytes, 84, &128_u32.to_le_bytes());
+    put(&mut bytes, 88, &checksum(entries).to_le_bytes());
+    let sum = checksum(bytes.get(..HEADER).unwrap_or_default());
+    put(&mut bytes, 16, &sum.to_le_bytes());
+    bytes
+}
+
+/// The first sector, which tells those who know no other table that the disk is full.
+fn protection(sectors: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
+    put(&mut bytes, 447, &[0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+    put(&mut bytes, 458, &size.to_le_bytes());
+    put(&mut bytes, 510, &[0x55, 0xaa]);
+    bytes
+}
+
+/// CRC-32 of IEEE 802.3; a bit at a time, since it is needed for one table a start.
+fn checksum(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, Write};
+
+    fn file(content: &[u8]) -> File {
+        let name = rustix::fs::memfd_create(c"part", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let mut file = File::from(name);
+        file.write_all(content).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    #[test]
+    fn checksums_are_those_of_the_standard() {
+        assert_eq!(checksum(b"123456789"), 0xcbf4_3926);
+        assert_eq!(checksum(b""), 0);
+    }
+
+    #[test]
+    fn files_lie_in_partitions() {
+        let disk = Disk::new(vec![file(b"one"), file(&[7; 2000])]).unwrap();
+        assert_eq!(disk.sectors(), 3 * ALIGNMENT + TABLE + 1);
+        let read = |from: u64, length: usize| {
+            let mut bytes = vec![1; length];
+            disk.read(from, &mut bytes).unwrap();
+            bytes
+        };
+        assert_eq!(read(ALIGNMENT * SECTOR - 1, 6), b"\0one\0\0");
+        assert_eq!(read(2 * ALIGNMENT * SECTOR + 1998, 4), b"\x07\x07\0\0");
+        assert_eq!(read(510, 10), b"\x55\xaaEFI PART");
+        assert_eq!(read((disk.sectors() - 1) * SECTOR, 8), b"EFI PART");
+        assert_eq!(read(disk.sectors() * SECTOR, 3), [0; 3]);
+        assert_eq!(read(u64::MAX, 3), [0; 3]);
+        Disk::new((0..129).map(|_| file(b"")).collect()).unwrap_err();
+    }
+}

@@ -1,0 +1,104 @@
+//! One thread for all devices: waits for kicks, and takes the lock of the device that was kicked.
+
+use super::virtio::mmio::Mmio;
+use rustix::event::epoll;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+/// What the thread waits for, until it is told to end.
+#[derive(Debug)]
+pub struct Loop {
+    poll: OwnedFd,
+    sources: Vec<Source>,
+    stop: EventFd,
+}
+
+#[derive(Debug)]
+struct Source {
+    kick: EventFd,
+    device: Arc<Mutex<Mmio>>,
+    queue: usize,
+}
+
+/// The number of the event that ends the thread.
+const STOP: u64 = u64::MAX;
+
+impl Loop {
+    /// A loop that waits for nothing yet.
+    ///
+    /// # Errors
+    /// The kernel gives no descriptors.
+    pub fn new() -> io::Result<Self> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let stop = EventFd::new(EFD_NONBLOCK)?;
+        let data = epoll::EventData::new_u64(STOP);
+        epoll::add(&poll, borrowed(&stop), data, epoll::EventFlags::IN)?;
+        Ok(Self { poll, sources: Vec::new(), stop })
+    }
+
+    /// Waits for the kicks of a queue.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn add(&mut self, kick: EventFd, device: Arc<Mutex<Mmio>>, queue: usize) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(self.sources.len() as u64);
+        epoll::add(&self.poll, borrowed(&kick), data, epoll::EventFlags::IN)?;
+        self.sources.push(Source { kick, device, queue });
+        Ok(())
+    }
+
+    /// Starts the thread; writing the event ends it.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(self) -> io::Result<(EventFd, JoinHandle<()>)> {
+        let stop = self.stop.try_clone()?;
+        let thread = std::thread::Builder::new().name("devices".to_owned());
+        Ok((stop, thread.spawn(move || self.live())?))
+    }
+
+    fn live(&self) {
+        let mut events = Vec::with_capacity(16);
+        loop {
+            events.clear();
+            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    log::error!("devices cannot wait: {error}");
+                    return;
+                }
+            }
+            for event in &events {
+                let number = event.data.u64();
+                if number == STOP {
+                    return;
+                }
+                let index = usize::try_from(number).unwrap_or(usize::MAX);
+                if let Some(source) = self.sources.get(index) {
+                    source.serve();
+                }
+            }
+        }
+    }
+}
+
+impl Source {
+    fn serve(&self) {
+        // Only takes the event back; whether there was one was told already.
+        drop(self.kick.read());
+        if let Ok(mut device) = self.device.lock() {
+            device.kicked(self.queue);
+        }
+    }
+}
+
+/// The event as a descriptor.
+#[expect(unsafe_code, reason = "the event gives its descriptor as a number only")]
+fn borrowed(event: &EventFd) -> impl AsFd + '_ {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the number is that of an open descriptor which the borrowed event owns.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}

@@ -1,0 +1,72 @@
+//! Virtio: what all devices have in common, over registers in memory (virtio 1.2, sections 2 and 4.2).
+
+pub mod mmio;
+
+use virtio_queue::{DescriptorChain, Queue};
+use vm_memory::GuestMemoryMmap;
+
+/// A chain of buffers that the guest's driver made.
+pub type Chain<'a> = DescriptorChain<&'a GuestMemoryMmap>;
+
+/// The feature bit of all devices that are not of before the standard.
+pub const VERSION_1: u64 = 1 << 32;
+
+/// What the guest did that no driver does. The device stops until it is reset.
+#[derive(Debug, thiserror::Error)]
+pub enum Misused {
+    /// The rings or chains of a queue make no sense.
+    #[error("the guest's queue makes no sense")]
+    Queue(#[from] virtio_queue::Error),
+    /// A request has not the form that the device wants.
+    #[error("the guest's request has no sense: {0}")]
+    Request(&'static str),
+}
+
+/// A device behind its registers.
+pub trait Device: Send {
+    /// Its number in the standard.
+    fn kind(&self) -> u32;
+
+    /// The features it offers, besides the version.
+    fn features(&self) -> u64;
+
+    /// The size of each of its queues.
+    fn queues(&self) -> &[u16];
+
+    /// Its configuration, from the first byte on.
+    fn configuration(&self) -> &[u8];
+
+    /// Does what one chain of a queue asks for; how many bytes were written to it.
+    ///
+    /// # Errors
+    /// The chain is none that a driver would make.
+    fn serve(
+        &mut self,
+        queue: usize,
+        chain: Chain<'_>,
+        memory: &GuestMemoryMmap,
+    ) -> Result<u32, Misused>;
+}
+
+/// Serves what waits in a queue; whether the guest wants to hear of it.
+///
+/// # Errors
+/// The queue or a chain makes no sense.
+pub fn serve_all(
+    device: &mut dyn Device,
+    index: usize,
+    queue: &mut Queue,
+    memory: &GuestMemoryMmap,
+) -> Result<bool, Misused> {
+    use virtio_queue::QueueT;
+    let mut served = false;
+    // A driver has no more than one ring full at once: what comes while we serve will be told.
+    for _ in 0..queue.size() {
+        let Some(chain) = queue.pop_descriptor_chain(memory) else { break };
+        let head = chain.head_index();
+        let written = device.serve(index, chain, memory)?;
+        queue.add_used(memory, head, written)?;
+        served = true;
+    }
+    Ok(served && queue.needs_notification(memory)?)
+}
