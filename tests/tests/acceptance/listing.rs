@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::flavour::{Can, each};
-use testkit::{FLY, NSPAWN, Rkt, wait};
+use testkit::program::tool;
+use testkit::{FLY, NSPAWN, Rkt, Running, Stub, wait};
 
 const SLEEP: &str = "echo up; exec sleep 1000";
 
@@ -181,6 +182,31 @@ fn a_pod_whose_maker_died_while_it_wrote_is_no_error_of_the_list() {
 }
 
 #[test]
+fn a_pod_that_runs_is_not_ready_before_its_stage1_says_so() {
+    let rkt = Rkt::new();
+    let go = rkt.word("go");
+    tool(&["mkfifo", &go]);
+    let stub = format!("--stage1-path={}", rkt.image(&Stub::LEAST.image()));
+    let image = rkt.shell();
+    let words = ["--insecure-options=image", "run", &*stub, "--net=host", &*image];
+    let ready = "mkdir -p rkt; ln -s ready rkt/supervisor-status";
+    let mut command = rkt.command(&words);
+    let running = Running::start(
+        command.env("STUB_COMMAND", format!("echo up; read word <{go}; {ready}; exec sleep 1000")),
+    );
+    running.says("up");
+    let uuid = rkt.only_pod();
+    assert_eq!(rkt.status(&uuid)["state"], "running");
+    rkt.run(&["status", "--wait-ready=100ms", &uuid])
+        .refuses("error waiting for pod readiness: context deadline exceeded");
+    fs::write(&go, "go\n").unwrap();
+    let output = rkt.run(&["status", "--wait-ready=30s", &uuid]).ok();
+    assert!(output.stdout.starts_with("state=running\n"), "{output:#?}");
+    running.signal(9);
+    running.wait();
+}
+
+#[test]
 fn status_waits_until_the_pod_is_ready() {
     let rkt = Rkt::new();
     let (_running, uuid) = rkt.sleeper(&NSPAWN);
@@ -229,7 +255,13 @@ fn the_manifest_of_a_pod_is_shown() {
 fn json_has_the_real_times_and_codes() {
     for flavour in [NSPAWN, FLY] {
         let rkt = Rkt::new();
-        rkt.script(&flavour, "exit 3").code(3);
+        let volume = format!("--volume=v,kind=host,source={}", rkt.folder("v"));
+        let mount = "--mount=volume=v,target=/v";
+        let words = [&*volume, &rkt.shell(), mount, "--", "echo >/v/last; exit 3"];
+        rkt.pod(&flavour, &words).code(3);
+        // What the app did last.
+        let last = fs::metadata(rkt.path("v/last")).unwrap().modified().unwrap();
+        let last = last.duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let pod = rkt.status(&rkt.only_pod());
         let app = &pod["apps"][0];
@@ -240,6 +272,7 @@ fn json_has_the_real_times_and_codes() {
         };
         assert!(time("created_at") <= time("started_at"), "{pod}");
         assert!(time("started_at") <= time("finished_at"), "{pod}");
+        assert!(last <= time("finished_at"), "{last}: {pod}");
         assert!(time("finished_at") <= now, "{pod}");
         assert!(pod["started_at"].as_u64().unwrap() < 100_000_000_000, "seconds: {pod}");
     }
