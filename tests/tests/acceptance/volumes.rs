@@ -140,17 +140,17 @@ fn a_volume_of_a_docker_image_keeps_its_content() {
         let image = Image::busybox("seeded")
             .folder("seed", 0o750)
             .owned_by(33, 34)
-            .file("seed/file", "from the image")
+            .file_of_mode("seed/file", b"from the image", 0o640)
             .owned_by(33, 34);
         let config = json!({
             "Entrypoint": ["/bin/sh", "-c"], "Volumes": { "/seed": {} }, "Env": ["PATH=/bin"],
         });
         testkit::oci::layout(&rkt.path("layout"), "latest", &image, &config);
         let reference = format!("oci:{}", rkt.word("layout"));
-        let script = "cat /seed/file; stat -c ' %a %u %g' /seed; stat -c '%u %g' /seed/file; \
+        let script = "cat /seed/file; stat -c ' %a %u %g' /seed; stat -c '%a %u %g' /seed/file; \
                       grep -c ' /seed ' /proc/self/mountinfo; touch /seed/new";
         let output = rkt.pod(flavour, &[&reference, "--", script]).ok();
-        assert_eq!(output.stdout, "from the image 750 33 34\n33 34\n1\n");
+        assert_eq!(output.stdout, "from the image 750 33 34\n640 33 34\n1\n");
     });
 }
 
@@ -174,6 +174,23 @@ fn mounts_need_no_mount_point_in_the_image() {
             "ls /not/there/yet; cat /etc/some/file; [ -f /etc/some/file ] && stat -c ' %a' /not/there",
         ];
         assert_eq!(rkt.pod(flavour, &words).ok().stdout, "file\ncontent 755\n");
+    });
+}
+
+#[test]
+fn a_mount_of_the_only_app_beats_that_of_all() {
+    each(&[], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        let volumes = ["all", "own"].map(|name| {
+            rkt.file(&format!("{name}/name"), name);
+            format!("--volume={name},kind=host,source={}", rkt.word(name))
+        });
+        let [all, own] = &volumes;
+        // The same place, spelled in two ways.
+        let (global, nearer) = ("--mount=volume=all,target=/v", "--mount=volume=own,target=/v/");
+        let words = [&**all, own, global, &image, nearer, "--", "cat /v/name"];
+        assert_eq!(rkt.pod(flavour, &words).ok().stdout, "own");
     });
 }
 
