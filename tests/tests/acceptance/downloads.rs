@@ -229,6 +229,15 @@ fn registries_serve_images() {
     let by_digest = format!("docker://{}/team/app@{digest}", server.address);
     assert_eq!(fetch(&rkt, &[&by_digest]).ok().text(), id);
     rkt.run(&["image", "cat-manifest", digest]).ok();
+    // Where the store does not have it and no tag leads to it, the digest alone does.
+    let other = rkt.path("other");
+    let image = Image::busybox("other");
+    let digest = oci::layout(&other, "v1", &image, &json!({ "Entrypoint": ["/bin/true"] }));
+    let untagged = Server::registry("app", &other);
+    let by_digest = |digest: &str| format!("docker://{}/app@{digest}", untagged.address);
+    fetch(&rkt, &[&by_digest(&digest)]).ok();
+    assert_eq!(untagged.count(&format!("/manifests/{digest}")), 1);
+    rkt.run(&["image", "cat-manifest", &digest]).ok();
     let missing = format!("docker://{}/team/app:nope", server.address);
     fetch(&rkt, &[&missing]).refuses("");
 }

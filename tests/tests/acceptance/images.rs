@@ -203,14 +203,20 @@ fn render_applies_dependencies_and_the_whitelist() {
 fn images_are_removed_by_id_and_by_name() {
     let rkt = Rkt::new();
     let (alpha, beta) = two(&rkt);
+    let trees = || tool(&["find", rkt.data.to_str().unwrap(), "-name", "extra"]).lines().count();
+    assert_eq!(trees(), 1);
     let output = rkt.run(&["image", "rm", &alpha, "example.com/beta"]).ok();
     let said: BTreeSet<&str> = output.lines().into_iter().collect();
     let wanted = [&alpha, &beta].map(|id| format!("successfully removed aci for image: \"{id}\""));
     assert_eq!(said, wanted.iter().map(String::as_str).collect());
     assert_eq!(output.stderr, "rm: 2 image(s) successfully removed\n");
     assert_eq!(names(&rkt), [] as [&str; 0]);
-    let unknown = rkt.run(&["image", "rm", "example.com/beta"]);
+    assert_eq!(trees(), 0, "their trees are gone, too");
+    // What is not there is told, and is no failure to remove it.
+    let unknown = rkt.run(&["image", "rm", "example.com/beta"]).ok();
     assert!(unknown.stderr.contains("cannot find aci satisfying name"), "{unknown:#?}");
+    assert!(!unknown.stderr.contains("removed"), "{unknown:#?}");
+    assert_eq!(unknown.stdout, "");
 }
 
 #[test]
