@@ -165,14 +165,20 @@ fn bare_names_are_searched_inside_the_image() {
         let outside = rkt.file("outside", "#!/bin/sh\necho from the host\n");
         testkit::program::tool(&["chmod", "755", &outside]);
         let image = Image::busybox("bare")
+            .folder("first", 0o755)
             .folder("tools", 0o755)
             .folder("real", 0o755)
+            // Neither a folder that lacks it nor a file that is no program ends the search.
+            .file("first/find-me", "no program")
             .program("real/found", b"#!/bin/sh\necho found $1\n")
             .link("tools/find-me", "/real/found")
             // On the host this is a program, in the image it is nothing.
             .link("tools/outside", &format!("../../../../../..{outside}"))
             .exec(&["find-me", "it"])
-            .app("environment", json!([{ "name": "PATH", "value": "/tools:/bin" }]));
+            .app(
+                "environment",
+                json!([{ "name": "PATH", "value": "/missing:/first:/tools:/bin" }]),
+            );
         let path = rkt.image(&image);
         assert_eq!(rkt.pod(flavour, &[&path]).ok().stdout, "found it\n");
         let output = rkt.pod(flavour, &[&path, "--exec=outside"]);

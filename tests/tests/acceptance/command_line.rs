@@ -200,6 +200,8 @@ fn a_pod_manifest_is_run_as_given() {
         "--set-env=A=b",
         "--inherit-env",
         "--pull-policy=never",
+        "--store-only",
+        "--no-store",
         "--port=http:80",
         "--mount=volume=v,target=/v",
         "--set-env-file=/dev/null",

@@ -142,8 +142,13 @@ fn the_capabilities_option_gives_all() {
     let rkt = Rkt::new();
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let all = own.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim();
-    let set = bounding(&rkt, &rkt.shell(), &["--insecure-options=image,capabilities"], &[]);
-    assert_eq!(set, u64::from_str_radix(all, 16).unwrap());
+    let all = u64::from_str_radix(all, 16).unwrap();
+    let option = "--insecure-options=image,capabilities";
+    // Whatever somebody else would take away.
+    for flags in [&[][..], &["--caps-retain=CAP_CHOWN"], &["--caps-remove=CAP_CHOWN"]] {
+        let set = bounding(&rkt, &rkt.shell(), &[option], flags);
+        assert_eq!(set, all, "{flags:?}: {set:x}");
+    }
 }
 
 #[test]
