@@ -189,10 +189,11 @@ fn stage1s_of_the_configured_folder_are_trusted_by_placement() {
     let rkt = Rkt::new();
     let id = rkt.fetch(&rkt.shell());
     let stage1s = rkt.folder("stage1s");
-    fs::copy(dist("stage1-fly.aci"), rkt.path("stage1s/stage1-fly.aci")).unwrap();
+    // A name that no file beside the program has.
+    fs::copy(dist("stage1-fly.aci"), rkt.path("stage1s/stage1-own.aci")).unwrap();
     let paths = json!({ "rktVersion": "v1", "rktKind": "paths", "stage1-images": stage1s });
     rkt.configure("system", "paths.d/paths.json", &paths);
-    let words = ["run", "--stage1-from-dir=stage1-fly.aci", &*id, "--", "echo trusted"];
+    let words = ["run", "--stage1-from-dir=stage1-own.aci", &*id, "--", "echo trusted"];
     assert_eq!(rkt.run(&words).ok().stdout, "trusted\n");
 }
 

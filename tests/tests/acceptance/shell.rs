@@ -62,7 +62,8 @@ fn version_has_the_lines_that_clients_parse() {
     let output = Rkt::new().run(&["version"]).ok();
     let lines = output.lines();
     assert_eq!(lines.len(), 5);
-    assert!(lines[0].starts_with("rkt Version: "));
+    let version = lines[0].strip_prefix("rkt Version: ").unwrap();
+    assert!(version.split('.').all(|number| number.parse::<u32>().is_ok()), "{version:?}");
     assert_eq!(lines[1], "appc Version: 0.8.11");
     assert!(lines[4].starts_with("Features: "));
 }
@@ -267,10 +268,18 @@ fn the_flag_beats_the_configured_data_folder() {
     assert!(!rkt.data.exists());
     rkt.run(&fetch).ok();
     assert!(rkt.data.join("cas").exists());
-    // Neither of the two: the default, which stands in the help.
+    fs::remove_dir_all(rkt.path("configured")).unwrap();
+    fs::remove_dir_all(rkt.top.join("local")).unwrap();
+    // Neither of the two: the default, which stands in the help. The host's own is hidden from the test.
     let help = rkt.run(&["help"]).ok().stdout;
     assert!(help.contains("--dir=/var/lib/rkt"), "{help}");
-    fs::remove_dir_all(rkt.path("configured")).unwrap();
+    let inner = rkt.configured();
+    let script = "mount -t tmpfs hidden /var/lib && \"$@\" >&2 && ls -d /var/lib/*/*";
+    let mut command = rkt.program("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args()).args(fetch);
+    let output = rkt.finish(&mut command).ok();
+    assert!(output.lines().contains(&"/var/lib/rkt/cas"), "{output:#?}");
 }
 
 #[test]
