@@ -1,6 +1,7 @@
 //! Who an app runs as: the forms of user and group, looked up in the image's own files.
 
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::BorrowedFd;
 use sys::beneath;
@@ -22,7 +23,8 @@ pub struct Identity {
 }
 
 /// What was asked for, as text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// A number, a name, or an absolute path whose owner is meant.
     pub user: String,
@@ -35,7 +37,8 @@ pub struct Wanted {
 }
 
 /// How the group follows from the user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum GroupRule {
     /// The group is looked up by itself.
     #[default]

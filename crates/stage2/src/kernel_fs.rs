@@ -7,6 +7,7 @@
 use crate::mounts::MountPlan;
 use rustix::fs::{FileType, Mode, OFlags, mkdir, mknodat, symlink};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +15,8 @@ use sys::mount::{self, Restrict};
 use sys::path::{At, PathError};
 
 /// Whether kernel paths are hidden and read-only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KernelPaths {
     /// As the isolation rules say.
     Protected,

@@ -5,7 +5,9 @@
 )]
 
 use crate::identity::Identity;
+use crate::spec::wire;
 use rustix::process::{Gid, Pid, Uid};
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -104,9 +106,11 @@ pub enum Session {
 }
 
 /// What a process may do at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rights {
     /// The bounding set.
+    #[serde(with = "wire::capability_bits")]
     pub capabilities: Capabilities,
     /// Whether set-id programs lose their effect.
     pub no_new_privileges: bool,

@@ -68,6 +68,16 @@ impl Capabilities {
         NAMES.iter().position(|known| *known == name).map(|number| Self(1 << number))
     }
 
+    /// The set of these bits, one a number of the kernel's.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// One bit a capability, by the kernel's numbers.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// What is in one or the other.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {

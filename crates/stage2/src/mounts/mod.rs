@@ -1,11 +1,14 @@
 //! The volumes of an app as data: which source is shown at which path, in which order, with which rights.
 
+use crate::spec::wire;
 use appc::{Mount, RuntimeApp, Volume, VolumeKind};
+use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 use sys::mount::Depth;
 
 /// Where what is mounted comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Source {
     /// A folder, file or device of the host.
     Host(PathBuf),
@@ -25,7 +28,8 @@ pub enum Source {
 }
 
 /// Whether an app may write to a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// It may.
     ReadWrite,
@@ -34,7 +38,8 @@ pub enum Access {
 }
 
 /// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MountStep {
     /// What.
     pub source: Source,
@@ -43,11 +48,13 @@ pub struct MountStep {
     /// With which rights.
     pub access: Access,
     /// With mounts below the source, or without.
+    #[serde(with = "wire::DepthWords")]
     pub depth: Depth,
 }
 
 /// The mounts of an app, parents before children.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MountPlan {
     /// In the order in which they are made.
     pub steps: Vec<MountStep>,

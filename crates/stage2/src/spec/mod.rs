@@ -1,8 +1,11 @@
 //! What one app of a pod asks for, read out of the pod manifest and of its image's manifest.
 
+pub mod wire;
+
 use crate::identity::{GroupRule, Wanted};
 use crate::launch::Rights;
 use appc::{App, HookPoint, ImageManifest, Isolator, Meaning, RuntimeApp};
+use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 use sys::capability::Capabilities;
@@ -72,7 +75,8 @@ pub struct Switches {
 }
 
 /// The commands of an app.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Commands {
     /// The app itself.
     pub main: Vec<String>,
@@ -83,7 +87,8 @@ pub struct Commands {
 }
 
 /// An app, ready to be resolved in its root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AppSpec {
     /// Its name in the pod.
     pub name: String,
@@ -98,6 +103,7 @@ pub struct AppSpec {
     /// What it may do.
     pub rights: Rights,
     /// What its group may use.
+    #[serde(with = "wire::LimitNumbers")]
     pub limits: Limits,
     /// How readily it is killed for want of memory.
     pub oom_score_adj: Option<i32>,
