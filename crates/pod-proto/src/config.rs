@@ -1,0 +1,179 @@
+//! What the guest is told to be: the pod, resolved by the host, which alone has read the manifests.
+
+use crate::frame::WireError;
+use crate::limits;
+use crate::message::Size;
+use crate::preamble::{Stream, Token};
+use serde::{Deserialize, Serialize};
+use stage2::kernel_fs::KernelPaths;
+use stage2::mounts::Source;
+use stage2::{AppSpec, MountPlan};
+use std::fmt;
+use std::path::Component;
+
+/// The pod. It has no network of its own but the loopback interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What streams begin with.
+    pub token: Token,
+    /// The host name.
+    pub hostname: String,
+    /// Where `/etc/hosts` comes from.
+    pub hosts: HostsFile,
+    /// The content of `/etc/resolv.conf`, or none: then the image's own stays.
+    pub resolv: Option<String>,
+    /// Whether kernel paths are hidden and read-only.
+    pub kernel_paths: KernelPaths,
+    /// Bytes that apps may write to their roots and empty volumes, together. The guest keeps it to half of its memory.
+    pub writable: u64,
+    /// Folders of the host.
+    pub shares: Vec<Share>,
+    /// The apps, at least one, in the order in which they start.
+    pub apps: Vec<AppConfig>,
+    /// What the clock says.
+    pub time: Time,
+    /// What the random number generator starts with, beside its own.
+    pub seed: Seed,
+}
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppConfig {
+    /// What it asks for.
+    pub spec: AppSpec,
+    /// Its volumes. Where one is of the host, its path is `TAG`, or `TAG/PATH` below the share of this tag.
+    pub mounts: MountPlan,
+    /// Its root: partitions of the block devices, counted from 1 over all devices, lowest layer first.
+    pub layers: Vec<u32>,
+    /// How it is talked to.
+    pub dialogue: Dialogue,
+}
+
+/// How a process is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialogue {
+    /// Its input is empty; output and error are streams.
+    Silent,
+    /// All three are streams.
+    Streams,
+    /// It has a terminal of this size, which is one stream.
+    Terminal(Size),
+}
+
+impl Dialogue {
+    /// The streams that such a process has: the guest opens all of them before it tries to start it.
+    pub fn streams(self) -> &'static [Stream] {
+        match self {
+            Self::Silent => &[Stream::Output, Stream::Error],
+            Self::Streams => &[Stream::Input, Stream::Output, Stream::Error],
+            Self::Terminal(_) => &[Stream::Terminal],
+        }
+    }
+}
+
+/// Where `/etc/hosts` comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostsFile {
+    /// The image's own stays, if it has one.
+    Image,
+    /// The image's own stays; where there is none, it names the pod.
+    Default,
+    /// This is it.
+    Text(String),
+}
+
+/// A folder of the host's, shared by a file system device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// The device's tag.
+    pub tag: String,
+}
+
+/// A moment, since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// Seconds.
+    pub seconds: u64,
+    /// Nanoseconds within the second.
+    pub nanoseconds: u32,
+}
+
+/// Random bytes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed(pub [u8; 32]);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed")
+    }
+}
+
+impl Config {
+    /// Looks at what the types do not say: counts, numbers and paths that can be had.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`].
+    pub fn check(&self) -> Result<(), WireError> {
+        let bad = |problem| Err(WireError::Malformed { name: "configure", problem });
+        if self.apps.is_empty() || self.apps.len() > limits::APPS {
+            return bad("no apps, or too many");
+        }
+        if self.shares.len() > limits::SHARES {
+            return bad("too many shares");
+        }
+        if self.shares.iter().any(|share| !is_tag(&share.tag)) {
+            return bad("a share with a bad tag");
+        }
+        if self.time.nanoseconds >= 1_000_000_000 {
+            return bad("a second with too many nanoseconds");
+        }
+        for (index, app) in self.apps.iter().enumerate() {
+            if self.apps.iter().take(index).any(|other| other.spec.name == app.spec.name) {
+                return bad("two apps of one name");
+            }
+            if !is_name(&app.spec.name) {
+                return bad("an app with a bad name");
+            }
+            if app.layers.is_empty() || app.layers.len() > limits::LAYERS {
+                return bad("an app without layers, or with too many");
+            }
+            if app.layers.iter().any(|layer| *layer == 0 || *layer > limits::PARTITIONS) {
+                return bad("a layer on a partition that cannot be");
+            }
+            if !app.mounts.steps.iter().all(|step| self.can_mount(&step.source)) {
+                return bad("a volume that is nowhere");
+            }
+        }
+        Ok(())
+    }
+
+    fn can_mount(&self, source: &Source) -> bool {
+        match source {
+            Source::Empty { name, .. } => is_name(name),
+            Source::Host(path) => {
+                let mut parts = path.components();
+                let tag = match parts.next() {
+                    Some(Component::Normal(word)) => word.to_str(),
+                    _ => None,
+                };
+                tag.is_some_and(|tag| self.shares.iter().any(|share| share.tag == tag))
+                    && parts.all(|part| matches!(part, Component::Normal(_)))
+            }
+        }
+    }
+}
+
+/// What may be the name of a folder.
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\0'])
+}
+
+fn is_tag(tag: &str) -> bool {
+    is_name(tag) && tag.len() <= limits::TAG
+}
