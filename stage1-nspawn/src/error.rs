@@ -1,8 +1,9 @@
 //! Why a pod did not start, or could not be entered or stopped.
 
 use stage1_abi::{BadArgs, PodDirError};
-use stage2::identity::IdentityError;
+use stage2::assemble::AssembleError;
 use stage2::mounts::PlanError;
+use stage2::runner::StartError;
 use stage2::spec::SpecError;
 use std::io;
 use sys::cgroup::CgroupError;
@@ -51,17 +52,12 @@ pub enum RunError {
     /// An isolator cannot be applied.
     #[error(transparent)]
     Group(#[from] CgroupError),
-    /// A user or group of an app does not exist.
-    #[error("cannot initialize immutable environment")]
-    Identity(#[from] IdentityError),
-    /// The overlay of an app cannot be mounted.
-    #[error("cannot mount the root of app {app:?}")]
-    Root {
-        /// The app.
-        app: String,
-        /// Why not.
-        source: io::Error,
-    },
+    /// The root of an app cannot be.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// A program of an app cannot be tried.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// A call to the kernel failed.
     #[error("{0}")]
     Kernel(&'static str, #[source] io::Error),
