@@ -257,6 +257,19 @@ pub fn virtual_at(kind: &CStr, path: &CStr, flags: Restrict, options: &CStr) -> 
     Ok(rustix::mount::mount(kind, path, kind, classic(flags), options)?)
 }
 
+/// Mounts what a device (or, for a shared folder, a tag) holds onto a path.
+pub fn device_at(source: &Path, kind: &CStr, path: &Path, rights: Restrict) -> io::Result<()> {
+    Ok(rustix::mount::mount(source, path, kind, classic(rights), None)?)
+}
+
+/// Makes a mounted tree, which covers the root, the root and working directory of this process. The old root stays below
+/// it: the one of an initramfs cannot be left in any other way.
+pub fn cover_root(tree: BorrowedFd<'_>) -> io::Result<()> {
+    attach_at(tree, c"/")?;
+    rustix::process::fchdir(tree)?;
+    Ok(rustix::process::chroot(c".")?)
+}
+
 /// Shows what is at one path at another, too.
 pub fn bind(from: &CStr, at: &CStr) -> io::Result<()> {
     Ok(rustix::mount::mount_bind(from, at)?)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// An operation on a path that failed, in one line: `open /etc/x: no such file or directory`.
@@ -77,6 +78,11 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T, PathError> {
         self.map_err(|cause| PathError::new(operation, path, cause))
     }
+}
+
+/// A path of what a descriptor is open on, for calls that take nothing else. It needs a procfs.
+pub fn of_descriptor(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 #[cfg(test)]

@@ -249,6 +249,22 @@ pub fn reap() -> io::Result<Option<(Pid, End)>> {
     }
 }
 
+/// Waits until some child ends; `None` if there is none.
+pub fn wait_for_any() -> io::Result<Option<(Pid, End)>> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                if let Some(end) = end_of(status) {
+                    return Ok(Some((pid, end)));
+                }
+            }
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+}
+
 /// Has the kernel kill this process when its parent thread ends.
 pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)

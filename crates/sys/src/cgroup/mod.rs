@@ -54,6 +54,17 @@ impl Limits {
     }
 }
 
+/// What a group uses, where it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Processor time so far, in microseconds.
+    pub cpu: Option<u64>,
+    /// Tasks.
+    pub tasks: Option<u64>,
+}
+
 /// A limit that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -316,6 +327,12 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// What the group uses, as far as version 2 of the interface tells.
+    pub fn usage(&self) -> Usage {
+        let leaf = self.leaves.iter().find(|leaf| leaf.version == Version::Two);
+        leaf.map(|leaf| v2::usage(&leaf.folder)).unwrap_or_default()
     }
 
     /// Opens what a process writes `0` to in order to join.

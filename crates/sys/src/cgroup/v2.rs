@@ -2,7 +2,7 @@
 //! the root. So a limit asks for more than a folder: [`seat`] finds out what the caller's group allows.
 
 use super::unit::Unit;
-use super::{CgroupError, Hierarchy, Leaf, Limits, has_magic, mounted, quota, write};
+use super::{CgroupError, Hierarchy, Leaf, Limits, Usage, has_magic, mounted, quota, write};
 use crate::path::{At, PathError};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -270,6 +270,18 @@ pub(super) fn limit(leaf: &Leaf, controller: &str, limits: &Limits) -> Result<()
         _ => leaf.write("pids.max", &limits.pids.map_or("max".to_owned(), |n| n.to_string()))?,
     }
     Ok(())
+}
+
+/// What a group uses. Files of controllers that it does not have are not there.
+pub(super) fn usage(folder: &Path) -> Usage {
+    let number = |file: &str| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok();
+    let cpu = words(&folder.join("cpu.stat"));
+    let cpu = cpu.iter().skip_while(|word| *word != "usage_usec").nth(1);
+    Usage {
+        memory: number("memory.current"),
+        cpu: cpu.and_then(|text| text.parse().ok()),
+        tasks: number("pids.current"),
+    }
 }
 
 /// The weight for shares, whose range is 2 to 262144, as other runtimes convert it.
