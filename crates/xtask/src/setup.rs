@@ -15,7 +15,7 @@ struct Need {
     package: &'static str,
 }
 
-const NEEDS: [Need; 15] = [
+const NEEDS: [Need; 16] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
@@ -29,6 +29,8 @@ const NEEDS: [Need; 15] = [
     Need { what: "mmdebstrap", package: "mmdebstrap" },
     Need { what: "setcap", package: "libcap2-bin" },
     Need { what: "setfattr", package: "attr" },
+    // Images for the block devices of a virtual machine.
+    Need { what: "mkfs.erofs", package: "erofs-utils" },
     // Compressors of layers.
     Need { what: "bzip2", package: "bzip2" },
     Need { what: "xz", package: "xz-utils" },
