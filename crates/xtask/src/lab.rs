@@ -48,9 +48,10 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         "export RKT_GUEST_KERNEL=/mnt/vmlinux".to_owned(),
         format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
         format!("{} --ignored --test-threads=1", program("boot")?),
+        format!("{} --ignored machine::", program("pods")?),
     ];
     // Two emulated processors wait for each other whenever this machine has other work.
-    let options = ["--smp", "1", "--timeout", TIMEOUT, "--"];
+    let options = ["--smp", "1", "--modprobe", "vhost_vsock", "--timeout", TIMEOUT, "--"];
     call(machine(workspace).args(options).args(script(&calls)))
 }
 
@@ -67,7 +68,7 @@ fn script(calls: &[String]) -> [String; 3] {
     ["sh".to_owned(), "-c".to_owned(), all.join(" && ")]
 }
 
-/// Builds the whole-program tests; where each program of them lies.
+/// Builds the tests that run there; where each program of them lies.
 fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
     let words = ["test", "--locked", "--no-run", "--message-format=json"];
     let of = [
@@ -76,6 +77,8 @@ fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
         "--test=acceptance",
         "--package=stage1-kvm",
         "--test=boot",
+        "--package=guest-init",
+        "--test=pods",
     ];
     Ok(programs(&read(workspace.cargo(&words).args(of))?))
 }

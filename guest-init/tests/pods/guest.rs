@@ -1,5 +1,5 @@
 //! `init` as PID 1 of namespaces, with the test as its host. Its images are on loop devices: `/dev/loop` is the disk, and
-//! the number of a device is that of the partition.
+//! the number of a device is that of the partition. [`Lab::on_a_machine`] is for a test that boots a real one.
 
 use pod_proto::config::{AppConfig, Config, Dialogue, HostsFile, Seed, Time};
 use pod_proto::message::{End, Exec};
@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -20,9 +21,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use testkit::wait::DEADLINE;
 
-const TOOLS: [&str; 22] = [
+const TOOLS: [&str; 23] = [
     "sh", "true", "echo", "cat", "id", "ls", "sleep", "stat", "grep", "hostname", "pwd", "touch",
-    "kill", "stty", "tty", "ps", "mkdir", "readlink", "wc", "date", "sort", "env",
+    "dd", "kill", "stty", "tty", "ps", "mkdir", "readlink", "wc", "date", "sort", "env",
 ];
 const TOKEN: Token = Token::new([42; 32]);
 
@@ -66,13 +67,25 @@ impl Drop for Disk {
 #[derive(Debug)]
 pub(crate) struct Lab {
     folder: PathBuf,
-    disk: Disk,
+    /// None where the image is no device of this machine.
+    disk: Option<Disk>,
     pub(crate) config: Config,
 }
 
 impl Lab {
     /// A pod of these apps.
     pub(crate) fn new(apps: &[Value]) -> Self {
+        let mut lab = Self::on_a_machine(apps);
+        let disk = Disk::new(&lab.image());
+        for app in &mut lab.config.apps {
+            app.layers = vec![disk.number];
+        }
+        lab.disk = Some(disk);
+        lab
+    }
+
+    /// A pod of these apps, whose image will be the first partition.
+    pub(crate) fn on_a_machine(apps: &[Value]) -> Self {
         let name = std::thread::current().name().unwrap_or("pod").replace(':', "-");
         let folder = std::env::temp_dir().join(format!("guest-{}-{name}", std::process::id()));
         let tree = folder.join("tree");
@@ -89,8 +102,7 @@ impl Lab {
         let mut make = Command::new("mkfs.erofs");
         let made = make.arg(&image).arg(&tree).output().expect("erofs-utils is installed");
         assert!(made.status.success(), "{made:?}");
-        let disk = Disk::new(&image);
-        let apps = apps.iter().map(|app| configured(app, disk.number)).collect();
+        let apps = apps.iter().map(configured).collect();
         let config = Config {
             token: TOKEN,
             hostname: format!("guest-{}", std::process::id()),
@@ -103,7 +115,17 @@ impl Lab {
             time: Time { seconds: 1, nanoseconds: 0 },
             seed: Seed([1; 32]),
         };
-        Self { folder, disk, config }
+        Self { folder, disk: None, config }
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The image of all apps.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.folder.join("image")
     }
 
     /// Boots, without any configuration.
@@ -115,18 +137,13 @@ impl Lab {
         command.arg(env!("CARGO_BIN_EXE_init"));
         command.arg(format!("rkt.unix={}", path.display())).arg("rkt.disk=/dev/loop");
         let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        wait_for(&listener);
-        let (mut control, _) = listener.accept().unwrap();
-        let session = Session::new(read_preamble(&mut control)).unwrap();
-        control.set_read_timeout(Some(DEADLINE)).unwrap();
-        Guest { child, listener, control, session, heard: VecDeque::new(), streams: HashMap::new() }
+        Guest::called(child, listener.into(), DEADLINE)
     }
 
     /// Boots and configures; what the guest says to that.
     pub(crate) fn configured(&self) -> (Guest, FromGuest) {
         let mut guest = self.boot();
-        guest.say(&FromHost::Configure(Box::new(self.config.clone())));
-        let answer = guest.hear();
+        let answer = guest.configure(&self.config);
         (guest, answer)
     }
 
@@ -143,7 +160,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.folder).unwrap();
         // The disk goes after it: it is the file's last user.
-        let _: &Disk = &self.disk;
+        drop(self.disk.take());
     }
 }
 
@@ -178,7 +195,7 @@ pub(crate) fn app(name: &str, fields: &Value) -> Value {
     app
 }
 
-fn configured(app: &Value, disk: u32) -> AppConfig {
+fn configured(app: &Value) -> AppConfig {
     let mut spec = app.clone();
     let mut take = |key| spec.as_object_mut().unwrap().remove(key).unwrap();
     let (dialogue, mounts): (Dialogue, MountPlan) = (
@@ -186,7 +203,7 @@ fn configured(app: &Value, disk: u32) -> AppConfig {
         serde_json::from_value(take("mounts")).unwrap(),
     );
     let spec: AppSpec = serde_json::from_value(spec).unwrap();
-    AppConfig { spec, mounts, layers: vec![disk], dialogue }
+    AppConfig { spec, mounts, layers: vec![1], dialogue }
 }
 
 /// A command in the first app.
@@ -195,15 +212,16 @@ pub(crate) fn command(id: u32, words: &[&str], dialogue: Dialogue) -> FromHost {
     FromHost::Exec(Exec { id, app: 0, command, term: None, dialogue })
 }
 
-fn read_preamble(connection: &mut UnixStream) -> Preamble {
-    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+/// Reads it; from then on, reading takes so long at most.
+fn read_preamble(connection: &mut UnixStream, patience: Duration) -> Preamble {
+    connection.set_read_timeout(Some(patience)).unwrap();
     let mut bytes = [0; preamble::LENGTH];
     connection.read_exact(&mut bytes).unwrap();
     Preamble::decode(&bytes).unwrap()
 }
 
-fn wait_for(listener: &UnixListener) {
-    let limit = Timespec::try_from(DEADLINE).unwrap();
+fn wait_for(listener: &OwnedFd, patience: Duration) {
+    let limit = Timespec::try_from(patience).unwrap();
     let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit)).unwrap();
     assert_eq!(ready, 1, "init does not call");
 }
@@ -212,7 +230,8 @@ fn wait_for(listener: &UnixListener) {
 #[derive(Debug)]
 pub(crate) struct Guest {
     child: Child,
-    listener: UnixListener,
+    patience: Duration,
+    listener: OwnedFd,
     pub(crate) control: UnixStream,
     session: Session,
     heard: VecDeque<FromGuest>,
@@ -220,6 +239,28 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// A guest that is being started, and will call here.
+    pub(crate) fn called(child: Child, listener: OwnedFd, patience: Duration) -> Self {
+        wait_for(&listener, patience);
+        let mut control = UnixStream::from(rustix::net::accept(&listener).unwrap());
+        let session = Session::new(read_preamble(&mut control, patience)).unwrap();
+        Self {
+            child,
+            patience,
+            listener,
+            control,
+            session,
+            heard: VecDeque::new(),
+            streams: HashMap::new(),
+        }
+    }
+
+    /// Says what the guest is to be; what it says to that.
+    pub(crate) fn configure(&mut self, config: &Config) -> FromGuest {
+        self.say(&FromHost::Configure(Box::new(config.clone())));
+        self.hear()
+    }
+
     /// Says something.
     pub(crate) fn say(&mut self, message: &FromHost) {
         let bytes = self.session.send(message).unwrap();
@@ -249,14 +290,14 @@ impl Guest {
 
     /// Takes messages and streams; false when the guest has closed.
     fn wait(&mut self) -> bool {
-        let limit = Timespec::try_from(DEADLINE).unwrap();
+        let limit = Timespec::try_from(self.patience).unwrap();
         let mut fds =
             [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.control, PollFlags::IN)];
         assert_ne!(poll(&mut fds, Some(&limit)).unwrap(), 0, "the guest says nothing");
         let [calls, speaks] = fds.map(|fd| !fd.revents().is_empty());
         if calls {
-            let (mut stream, _) = self.listener.accept().unwrap();
-            let which = self.session.admit(read_preamble(&mut stream)).unwrap();
+            let mut stream = UnixStream::from(rustix::net::accept(&self.listener).unwrap());
+            let which = self.session.admit(read_preamble(&mut stream, self.patience)).unwrap();
             self.streams.insert(which, stream);
         }
         if speaks {
@@ -295,6 +336,13 @@ impl Guest {
 
     /// Hears the pod's code, closes, and waits for the end of init; what was heard before it.
     pub(crate) fn finish(mut self) -> (Vec<FromGuest>, u8) {
+        let (before, code) = self.stopped();
+        assert_eq!(self.ended(), (i32::from(code), String::new()));
+        (before, code)
+    }
+
+    /// Hears the pod's code, and closes; what was heard before it.
+    pub(crate) fn stopped(&mut self) -> (Vec<FromGuest>, u8) {
         let mut before = Vec::new();
         let code = loop {
             match self.hear() {
@@ -303,16 +351,15 @@ impl Guest {
             }
         };
         self.control.shutdown(Shutdown::Both).unwrap();
-        assert_eq!(self.ended(), (i32::from(code), String::new()));
         (before, code)
     }
 
     /// Waits for the end of init: its code, and what it complained about.
     pub(crate) fn ended(mut self) -> (i32, String) {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + self.patience;
         let pid = i32::try_from(self.child.id()).unwrap();
         let process = testkit::wait::pidfd(pid).unwrap();
-        assert!(testkit::wait::readable(std::os::fd::AsFd::as_fd(&process), end), "init goes on");
+        assert!(testkit::wait::readable(process.as_fd(), end), "init goes on");
         let mut text = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         (self.child.wait().unwrap().code().unwrap(), text)

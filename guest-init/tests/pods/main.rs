@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod guest;
+#[cfg(test)]
+mod machine;
 
 use guest::{Lab, SOON, app, command, read_until, shell};
 use pod_proto::config::{Dialogue, HostsFile};
@@ -51,6 +53,19 @@ fn the_first_failure_ends_the_pod_and_names_are_shared() {
         ]
     );
     assert_eq!(code, 9);
+}
+
+#[test]
+fn streams_end_with_their_app() {
+    let mut waits = shell("a", "cat");
+    waits["dialogue"] = json!("streams");
+    let lab = Lab::new(&[waits, shell("b", "echo b")]);
+    let mut guest = lab.start();
+    let input = guest.stream(APP, Stream::Input);
+    // While the other goes on.
+    assert_eq!(guest.text(Process::App(1), Stream::Output), "b\n");
+    drop(input);
+    assert_eq!(guest.finish().1, 0);
 }
 
 #[test]
