@@ -11,6 +11,7 @@
 //! members  a tar of blobs -> where each lies, unpacking nothing
 //! merge    layers stacked -> one view, without a mount
 //! write    view -> App Container Image, the same bytes every time
+//! erofs    folder -> image of a file system that shows it, the same bytes every time
 //! tree     folder -> digest
 //! ```
 //!
@@ -23,6 +24,7 @@
 pub mod aci;
 mod catalogue;
 pub mod dependency;
+pub mod erofs;
 mod error;
 mod extract;
 pub mod layer;
