@@ -87,9 +87,9 @@ impl<'f> Space<'f> {
             let first = self.blocks(length.div_ceil(BLOCK) as u64)?;
             return Ok(u64::from(first) * BLOCK as u64);
         }
-        if let Some(block) =
-            std::iter::once(&mut self.first).chain(&mut self.open).find(|b| b.room() >= length)
-        {
+        let all = std::iter::once(&mut self.first).chain(&mut self.open);
+        let fitting = all.filter(|block| block.room() >= length);
+        if let Some(block) = fitting.min_by_key(|block| block.room()) {
             return Ok(block.take(length));
         }
         if self.open.len() >= OPEN {
