@@ -49,6 +49,8 @@ pub enum AppRoots {
     Mounted,
     /// As paths of layer trees; the stage1 mounts them in a namespace of its own.
     Layers,
+    /// As paths of images of file systems (EROFS), one a layer tree; the stage1 attaches them as disks.
+    Erofs,
 }
 
 /// Whether each pod needs a stage1 root of its own.
@@ -150,6 +152,7 @@ impl Stage1Interface {
             app_roots: match find(APP_ROOTS) {
                 None | Some("mounted") => AppRoots::Mounted,
                 Some("layers") => AppRoots::Layers,
+                Some("erofs") => AppRoots::Erofs,
                 Some(other) => return Err(bad(APP_ROOTS, other)),
             },
             root: match find(ROOT) {
@@ -216,6 +219,18 @@ mod tests {
             (found.app_roots, found.root, found.network),
             (AppRoots::Layers, RootSharing::Shared, Network::Host)
         );
+    }
+
+    #[test]
+    fn all_ways_to_hand_roots_over_are_known() {
+        for (text, wanted) in [
+            ("mounted", AppRoots::Mounted),
+            ("layers", AppRoots::Layers),
+            ("erofs", AppRoots::Erofs),
+        ] {
+            let manifest = manifest(&[(RUN, "/run"), (APP_ROOTS, text)]);
+            assert_eq!(Stage1Interface::from_manifest(&manifest).unwrap().app_roots, wanted);
+        }
     }
 
     #[test]

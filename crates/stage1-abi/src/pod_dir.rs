@@ -10,6 +10,7 @@
 //! appsinfo/APP/manifest       manifest of the app's image                   stage0
 //! appsinfo/APP/treeStoreID    id of the app's tree                          stage0
 //! appsinfo/APP/layers         (app-roots=layers) layer trees, one absolute path a line, lowest first
+//!                             (app-roots=erofs) the same with an image file a tree
 //! appsinfo/APP/upper, work    what the app wrote over its layers            stage1
 //! appsinfo/APP/rootfs         (without overlay) a private copy of the root
 //! overlay-prepared            (root=private) empty: roots are stacked, not copied
@@ -31,6 +32,7 @@
 //! is written once is written in place, since readers take an empty file for one that is not there yet. Older builds
 //! also wrote `stage1ImageID`, `rkt/env/APP`, `overlay-prepared` in every stacked pod, and `overlay/APP/{upper,work}`.
 
+use crate::annotations::AppRoots;
 use crate::runtime_config::RuntimeConfig;
 use rustix::fs::{
     AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx,
@@ -302,13 +304,16 @@ impl PodDir {
         Self::app_file(app, "upper")
     }
 
-    /// Whether roots are stacked on trees in the store, not copied.
+    /// Whether this host stacks roots on trees in the store, for a stage1 that wants them like this.
     ///
     /// # Errors
     /// As stat(2) and readdir(3).
-    pub fn is_stacked(&self) -> Result<bool, PathError> {
+    pub fn is_stacked(&self, roots: AppRoots) -> Result<bool, PathError> {
         if self.modified(OVERLAY_PREPARED)?.is_some() {
             return Ok(true);
+        }
+        if roots == AppRoots::Erofs {
+            return Ok(false);
         }
         for app in self.apps()? {
             if self.modified(&Self::app_file(&app, "layers"))?.is_some() {
@@ -339,7 +344,7 @@ impl PodDir {
         Ok(names)
     }
 
-    /// The layer trees of an app, lowest first; `None` for an app with a private copy or a mounted root.
+    /// The layer trees of an app, or the images of them, lowest first; `None` for an app with a private copy or a mounted root.
     ///
     /// # Errors
     /// The file cannot be read or names a relative path.
@@ -630,15 +635,16 @@ mod tests {
     fn stacked_pods_are_told_from_copied_ones() {
         let folder = Folder::new("stacked");
         let pod = folder.open();
-        assert!(pod.apps().unwrap().is_empty() && !pod.is_stacked().unwrap());
+        let stacked = |roots| pod.is_stacked(roots).unwrap();
+        assert!(pod.apps().unwrap().is_empty() && !stacked(AppRoots::Layers));
         std::fs::create_dir_all(folder.0.join("appsinfo/a/rootfs")).unwrap();
         assert_eq!(pod.apps().unwrap(), ["a"]);
-        assert!(!pod.is_stacked().unwrap());
+        assert!(!stacked(AppRoots::Layers));
         pod.write("appsinfo/a/layers", b"/low\n").unwrap();
-        assert!(pod.is_stacked().unwrap());
+        assert!(stacked(AppRoots::Layers) && !stacked(AppRoots::Erofs));
         std::fs::remove_file(folder.0.join("appsinfo/a/layers")).unwrap();
         pod.write(OVERLAY_PREPARED, b"").unwrap();
-        assert!(pod.is_stacked().unwrap());
+        assert!(stacked(AppRoots::Layers) && stacked(AppRoots::Erofs));
     }
 
     #[test]

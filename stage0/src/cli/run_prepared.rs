@@ -36,7 +36,7 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let interface = interface_of(pod.dir())
         .map_err(|error| Failure::because("cannot use the pod's stage1", error))?;
     check_network(&interface, &request.net).map_err(Failure::alone)?;
-    check_overlay(pod.dir()).map_err(Failure::alone)?;
+    check_overlay(pod.dir(), &interface).map_err(Failure::alone)?;
     let running =
         pod.start(&pods).map_err(|error| Failure::because("cannot transition to run", error))?;
     Err(launch(cx, &pods, running, &interface, &request))

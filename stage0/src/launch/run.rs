@@ -93,8 +93,8 @@ pub fn check_network(interface: &Stage1Interface, net: &str) -> Result<(), Launc
 }
 
 /// Refuses a pod whose roots are to be stacked on a host that cannot do that any more.
-pub fn check_overlay(dir: &PodDir) -> Result<(), LaunchError> {
-    if dir.is_stacked()? && overlay_missing(dir.as_fd()).is_some() {
+pub fn check_overlay(dir: &PodDir, interface: &Stage1Interface) -> Result<(), LaunchError> {
+    if dir.is_stacked(interface.app_roots)? && overlay_missing(dir.as_fd()).is_some() {
         return Err(LaunchError::NoOverlay);
     }
     Ok(())

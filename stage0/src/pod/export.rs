@@ -20,6 +20,9 @@ pub enum ExportError {
     /// The app has no image manifest.
     #[error("app has no image manifest")]
     NoManifest,
+    /// What it wrote is not on this host in the form of files.
+    #[error("the pod's stage1 keeps what apps write where it cannot be exported from")]
+    NoFiles,
     /// Its root cannot be put together.
     #[error("cannot put the app's root together")]
     Root(#[source] PathError),
@@ -42,11 +45,14 @@ impl Sighting {
         let dir = &self.dir;
         let manifest =
             dir.read(&PodDir::app_file(app, "manifest"))?.ok_or(ExportError::NoManifest)?;
+        if interface.app_roots == AppRoots::Erofs {
+            return Err(ExportError::NoFiles);
+        }
         let root = if let Some(layers) = dir.app_layers(app)? {
             self.stacked(app, interface, layers)?
         } else {
             let name = match interface.app_roots {
-                AppRoots::Layers => PodDir::app_file(app, "rootfs"),
+                AppRoots::Layers | AppRoots::Erofs => PodDir::app_file(app, "rootfs"),
                 AppRoots::Mounted => pod_dir::mounted_root(app),
             };
             folder(&dir.path().join(name)).map_err(ExportError::Root)?
@@ -67,7 +73,9 @@ impl Sighting {
         let own = Path::new(pod_dir::OVERLAY);
         let uppers = match interface.app_roots {
             // Where they are, and where older builds put them.
-            AppRoots::Layers => vec![PodDir::app_upper(app).into(), own.join(app).join("upper")],
+            AppRoots::Layers | AppRoots::Erofs => {
+                vec![PodDir::app_upper(app).into(), own.join(app).join("upper")]
+            }
             AppRoots::Mounted => {
                 let tree = self.dir.read_text(&PodDir::app_file(app, "treeStoreID"))?;
                 vec![own.join(tree.unwrap_or_default()).join("upper").join(app)]
@@ -147,7 +155,11 @@ mod tests {
             let folder = fs::File::open(&path).unwrap();
             held = Some(LockFd::wait(folder.into(), Lock::Exclusive).unwrap());
         }));
+        let disks = Stage1Interface { app_roots: AppRoots::Erofs, ..interface.clone() };
+        let pod = pods.look(Folder::Run, uuid).unwrap().unwrap();
+        let inside = pod.export("a", &disks, io::sink()).map(drop);
         fs::remove_dir_all(&data).unwrap();
+        assert!(matches!(inside, Err(ExportError::NoFiles)), "{inside:?}");
         assert!(matches!(gone, Err(ExportError::Removed)), "{gone:?}");
         assert!(matches!(locked, Err(ExportError::Removed)), "{locked:?}");
     }

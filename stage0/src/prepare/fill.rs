@@ -118,7 +118,11 @@ fn fill(
             return Err(PrepareError::NoImage(app.name.clone()));
         };
         write_app(dir, name, trees)?;
-        if stacked {
+        if stage1.interface.app_roots == AppRoots::Erofs {
+            // Whoever attaches disks stacks them itself, whatever this host can stack.
+            let disks = render::disks(store, &trees.ready)?;
+            dir.write(&PodDir::app_file(name, "layers"), &lines(&disks))?;
+        } else if stacked {
             dir.write(&PodDir::app_file(name, "layers"), &lines(&trees.ready.layers))?;
         } else {
             copy(dir, &copied_root(&stage1.interface, name), &trees.ready.layers)?;
@@ -199,7 +203,7 @@ fn check(manifest: &mut PodManifest) -> Result<(), PrepareError> {
 /// Whether a stage1's root is used as it lies in the store.
 fn is_shared(interface: &Stage1Interface, layers: &[PathBuf]) -> bool {
     interface.root == RootSharing::Shared
-        && interface.app_roots == AppRoots::Layers
+        && interface.app_roots != AppRoots::Mounted
         && layers.len() == 1
 }
 
@@ -238,7 +242,7 @@ fn write_app(dir: &PodDir, name: &str, trees: &Trees) -> Result<(), PathError> {
 /// Where an app's root is copied to when it is not stacked.
 fn copied_root(interface: &Stage1Interface, name: &str) -> String {
     match interface.app_roots {
-        AppRoots::Layers => PodDir::app_file(name, "rootfs"),
+        AppRoots::Layers | AppRoots::Erofs => PodDir::app_file(name, "rootfs"),
         AppRoots::Mounted => pod_dir::mounted_root(name),
     }
 }

@@ -8,7 +8,9 @@ mod export;
 
 pub use export::{Content, ExportError, Extent, export, extract};
 
-use crate::store::{BlobSource, ImageKind, ImportError, OciImage, SourceError, Store, StoreError};
+use crate::store::{
+    BlobSource, ImageKind, ImportError, OciImage, SourceError, Store, StoreError, files_of,
+};
 use appc::{ImageId, ManifestError};
 use archive::dependency::PlanError;
 use std::io::Read;
@@ -21,6 +23,8 @@ pub struct Ready {
     pub tree_id: String,
     /// Complete folders, absolute, the lowest first; every name is in overlay form.
     pub layers: Vec<PathBuf>,
+    /// What the store calls them.
+    parts: Vec<String>,
     /// The image manifest, in appc's words.
     pub manifest: Vec<u8>,
 }
@@ -95,6 +99,12 @@ pub fn ready(store: &Store, id: &ImageId) -> Result<Ready, RenderError> {
     read(store, id)?.ok_or_else(|| StoreError::NoSuchId.into())
 }
 
+/// The trees as images of file systems, in the same order, made first where that is needed. The caller holds the prepare
+/// lock, as for [`ready`].
+pub fn disks(store: &Store, ready: &Ready) -> Result<Vec<PathBuf>, RenderError> {
+    ready.parts.iter().map(|part| Ok(store.erofs(part)?)).collect()
+}
+
 /// What was made before, if it is still there and still what the image means.
 fn stored(store: &Store, id: &ImageId) -> Result<Option<Ready>, RenderError> {
     if !store.is_root() {
@@ -117,12 +127,9 @@ fn read(store: &Store, id: &ImageId) -> Result<Option<Ready>, RenderError> {
 }
 
 fn answer(store: &Store, record: crate::store::ReadyRecord) -> Ready {
-    let folder = |path: &str| {
-        let root = if path.starts_with("tree/") { "rootfs" } else { "root" };
-        store.path(&format!("{path}/{root}"))
-    };
     Ready {
-        layers: record.parts.iter().map(|part| folder(&part.path)).collect(),
+        layers: record.parts.iter().map(|part| store.path(&files_of(&part.path))).collect(),
+        parts: record.parts.into_iter().map(|part| part.path).collect(),
         tree_id: record.tree_id,
         manifest: record.manifest.into_bytes(),
     }

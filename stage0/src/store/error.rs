@@ -27,6 +27,9 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
+    /// A tree cannot be made into the image of a file system.
+    #[error("cannot make a disk of the image's files")]
+    Derive(#[source] archive::erofs::ErofsError),
     /// No image has this id, or an id that begins so.
     #[error("no image IDs found")]
     NoSuchId,

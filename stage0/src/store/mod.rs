@@ -19,6 +19,7 @@
 //!   layer/sha256-HEX.needs   which facts it asks for
 //!   tree/ID                  one rendered ACI (rootfs/)
 //!   ready/ID                 trees of an image, checked; what `render::ready` reads
+//!   derived/KIND-KEY.erofs   image of a layer or tree, for stage1s that attach disks; the folder comes with the first
 //!   stamp/FILE               stage1 file (device, inode, size, times) -> id
 //!   layerlocks/              lock files of layers: one process fetches, the others wait and use it
 //!   staging/RANDOM           trees and records being made
@@ -28,6 +29,7 @@
 //! Members of the group may forge anything in their half: root makes trees only from bytes whose hashes it has taken
 //! itself, and believes afterwards only its own half. This module is not a judge of signatures, and fetches nothing.
 
+mod derived;
 mod error;
 mod files;
 mod import;
@@ -52,6 +54,7 @@ pub use resolve::remote_key;
 pub use source::{BlobSource, Progress, Quiet, SourceError};
 pub use sweep::{References, Sweep, Swept};
 
+pub(crate) use derived::files_of;
 pub(crate) use files::{Area, Staged, hex};
 pub(crate) use layout::make_folders;
 pub(crate) use record::{Part, ReadyRecord, Record};

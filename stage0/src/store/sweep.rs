@@ -75,6 +75,7 @@ impl Sweep<'_> {
             self.layers(parts.iter().filter(free).cloned(), pods, &mut swept)?;
             self.needs()?;
         }
+        self.store.sweep_derived(pods)?;
         Ok(swept)
     }
 
@@ -92,6 +93,7 @@ impl Sweep<'_> {
                 self.store.replace_parts(&id, |part| gone(&part.path), Vec::new())?;
             }
         }
+        self.store.sweep_derived(pods)?;
         Ok(swept)
     }
 
@@ -108,6 +110,7 @@ impl Sweep<'_> {
         let free = |path: &String| path.strip_suffix(".needs").is_none() && !used.contains(path);
         self.layers(self.layer_paths()?.into_iter().filter(free), pods, &mut swept)?;
         self.needs()?;
+        self.store.sweep_derived(pods)?;
         for blob in self.store.names("blob")?.iter().map(|name| format!("blob/{name}")) {
             if !used.contains(&blob) {
                 self.store.unlink(&blob)?;

@@ -2,6 +2,7 @@
 
 mod aci;
 mod crash;
+mod derived;
 mod oci_images;
 pub(crate) mod samples;
 mod sweeping;
