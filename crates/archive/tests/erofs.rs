@@ -273,6 +273,40 @@ fn attributes_are_kept() {
 }
 
 #[test]
+fn stacked_images_hide_what_layers_hide() {
+    testkit::needs!(Root, Overlay);
+    let (low, high) = (Place::new(), Place::new());
+    for path in ["opaque", "merged"] {
+        std::fs::create_dir(low.tree().join(path)).unwrap();
+        std::fs::write(low.tree().join(path).join("low"), "low").unwrap();
+        std::fs::create_dir(high.tree().join(path)).unwrap();
+        std::fs::write(high.tree().join(path).join("high"), "high").unwrap();
+    }
+    attribute(&high.tree().join("opaque"), "trusted.overlay.opaque", b"y");
+    std::fs::write(low.tree().join("gone"), "low").unwrap();
+    let (gone, none) = (high.tree().join("gone"), Mode::empty());
+    mknodat(CWD, gone, FileType::CharacterDevice, none, 0).unwrap();
+    low.check();
+    high.check();
+    let (low, high) = (Mounted::new(&low.image()), Mounted::new(&high.image()));
+    let stack = format!("{}:{}", high.path().display(), low.path().display());
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    fsconfig_set_string(context.as_fd(), "lowerdir", stack).unwrap();
+    fsconfig_create(context.as_fd()).unwrap();
+    let rights = MountAttrFlags::empty();
+    let shown = Mounted(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, rights).unwrap());
+    let names = |path: &str| {
+        let entries = shown.path().join(path).read_dir().unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(""), ["merged", "opaque"]);
+    assert_eq!(names("merged"), ["high", "low"]);
+    assert_eq!(names("opaque"), ["high"]);
+}
+
+#[test]
 fn attributes_that_others_have_too_take_little() {
     testkit::needs!(Root);
     let place = Place::new();

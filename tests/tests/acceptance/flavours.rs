@@ -92,6 +92,38 @@ fn stage0_keeps_its_promises_to_any_stage1() {
 }
 
 #[test]
+fn a_stage1_that_attaches_disks_is_given_one_a_tree() {
+    let rkt = Rkt::new();
+    let annotations = json!([
+        { "name": "coreos.com/rkt/stage1/run", "value": "/run" },
+        { "name": "coreos.com/rkt/stage1/app-roots", "value": "erofs" },
+    ]);
+    let stub = rkt.image(&Stub::LEAST.image().with("annotations", annotations));
+    let stub = format!("--stage1-path={stub}");
+    let image = rkt.image(&Image::busybox("app"));
+    let prepare = |flags: &[&str]| {
+        let words = ["--insecure-options=image", "prepare", "--quiet", &*stub];
+        let uuid = rkt.run(&[&words, flags, &[&*image]].concat()).ok().text().to_owned();
+        let list = rkt.pod_folder(&uuid).join("appsinfo/app/layers");
+        (fs::read_to_string(list).unwrap(), uuid)
+    };
+    let (disks, first) = prepare(&[]);
+    let disk = disks.strip_suffix('\n').unwrap();
+    assert!(fs::read(disk).unwrap()[1024..].starts_with(&0xe0f5_e1e2_u32.to_le_bytes()));
+    // Another pod has the same, and so has one whose stage1 is not stacked.
+    let (again, second) = prepare(&["--no-overlay"]);
+    assert_eq!(again, disks);
+    let collect = || rkt.run(&["image", "gc", "--grace-period=0s"]).ok();
+    collect();
+    assert!(fs::exists(disk).unwrap());
+    let output = rkt.run(&["run-prepared", "--net=host", &second]).ok();
+    assert_eq!(report(&output, "cwd").len(), 1);
+    rkt.run(&["rm", &first, &second]).ok();
+    collect();
+    assert!(!fs::exists(disk).unwrap());
+}
+
+#[test]
 fn arguments_of_run_have_their_order() {
     let rkt = Rkt::new();
     let stub = stub_flag(&rkt, &Stub { others: &[], version: Some(6) });
