@@ -243,6 +243,31 @@ fn registries_serve_images() {
 }
 
 #[test]
+fn a_registry_that_serves_something_else_is_not_believed() {
+    let rkt = Rkt::new();
+    let path = rkt.path("layout");
+    let config = json!({ "Entrypoint": ["/bin/true"] });
+    let digest = oci::layout(&path, "latest", &Image::busybox("app"), &config);
+    // Whatever is asked for, it has this one image.
+    let server = Server::start(move |request| {
+        let blob = |digest: &str| fs::read(path.join("blobs").join(digest.replace(':', "/")));
+        if request.path.contains("/manifests/") {
+            let kind = "application/vnd.oci.image.manifest.v1+json";
+            return Answer::body(blob(&digest).unwrap()).header("content-type", kind);
+        }
+        match request.path.split_once("/blobs/") {
+            Some((_, digest)) => Answer::body(blob(digest).unwrap()),
+            None => Answer::body("{}"),
+        }
+    });
+    let reference = |rest: &str| format!("docker://{}/app{rest}", server.address);
+    let other = format!("@sha256:{}", "0".repeat(64));
+    fetch(&rkt, &[&reference(&other)]).refuses("was asked for");
+    assert_eq!(rkt.run(&["image", "list", "--no-legend"]).ok().stdout, "");
+    fetch(&rkt, &[&reference(":any")]).ok();
+}
+
+#[test]
 fn only_layers_that_are_missing_are_transferred() {
     let rkt = Rkt::new();
     let path = layout(&rkt, "layout", "one");
