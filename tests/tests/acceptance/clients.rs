@@ -193,8 +193,11 @@ fn stage1s_of_the_configured_folder_are_trusted_by_placement() {
     fs::copy(dist("stage1-fly.aci"), rkt.path("stage1s/stage1-own.aci")).unwrap();
     let paths = json!({ "rktVersion": "v1", "rktKind": "paths", "stage1-images": stage1s });
     rkt.configure("system", "paths.d/paths.json", &paths);
-    let words = ["run", "--stage1-from-dir=stage1-own.aci", &*id, "--", "echo trusted"];
-    assert_eq!(rkt.run(&words).ok().stdout, "trusted\n");
+    let path = format!("--stage1-path={stage1s}/stage1-own.aci");
+    for flag in ["--stage1-from-dir=stage1-own.aci", &path] {
+        let words = ["run", flag, &*id, "--", "echo trusted"];
+        assert_eq!(rkt.run(&words).ok().stdout, "trusted\n");
+    }
 }
 
 #[test]

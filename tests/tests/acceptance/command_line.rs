@@ -172,23 +172,27 @@ fn the_uuid_is_saved_before_the_app_starts() {
 fn a_pod_manifest_is_run_as_given() {
     let rkt = Rkt::new();
     let id = rkt.fetch(&rkt.shell());
+    rkt.file("v/word", "and a volume\n");
     let app = |name: &str, script: &str| {
         json!({
             "name": name, "image": { "id": id, "name": "example.com/shell" },
+            "mounts": [{ "volume": "v", "path": "/v" }],
             "app": { "exec": ["/bin/sh", "-c", script], "user": "0", "group": "0" },
         })
     };
     let pod = |apps: &Value| {
         json!({
-            "acVersion": "0.8.11", "acKind": "PodManifest", "apps": apps, "volumes": [],
+            "acVersion": "0.8.11", "acKind": "PodManifest", "apps": apps,
+            "volumes": [{ "name": "v", "kind": "host", "source": rkt.word("v") }],
             "isolators": [], "annotations": [{ "name": "example.com/note", "value": "kept" }], "ports": [],
         })
         .to_string()
     };
-    let manifest = rkt.file("pod.json", &pod(&json!([app("given", "echo from the manifest")])));
+    let manifest =
+        rkt.file("pod.json", &pod(&json!([app("given", "echo from the manifest; cat /v/word")])));
     let flag = format!("--pod-manifest={manifest}");
     let output = rkt.run(&["run", "--net=none", &flag]).ok();
-    assert_eq!(output.stdout, "from the manifest\n");
+    assert_eq!(output.stdout, "from the manifest\nand a volume\n");
     let kept = rkt.run(&["cat-manifest", &rkt.only_pod()]).ok().json();
     assert_eq!(kept["apps"][0]["name"], "given");
     assert!(kept["annotations"].to_string().contains("kept"), "{kept}");
