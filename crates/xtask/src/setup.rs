@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// Something on the machine, and the Debian package it comes from.
-struct Need {
+pub(crate) struct Need {
     /// A path, or the name of a program.
-    what: &'static str,
-    package: &'static str,
+    pub(crate) what: &'static str,
+    /// What brings it.
+    pub(crate) package: &'static str,
 }
 
 const NEEDS: [Need; 16] = [
@@ -51,33 +52,42 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
 
 /// Installs what is missing and builds so many of the images.
 pub(crate) fn prepare(workspace: &Workspace, extent: Extent) -> Result<(), TaskError> {
-    install()?;
+    install(&NEEDS, "the tests need")?;
     // Nobody else may make devices and owners, and the tests that need the images need root as well.
     if Uid::effective().is_root() { corpus::build(workspace, extent) } else { Ok(()) }
 }
 
-fn install() -> Result<(), TaskError> {
-    let mut missing: Vec<&str> = missing().collect();
+/// Installs what is missing; `whom` needs it, and is named where we cannot.
+pub(crate) fn install(needs: &[Need], whom: &str) -> Result<(), TaskError> {
+    let mut missing: Vec<&str> = missing(needs).collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
-    if !Uid::effective().is_root() || !present("apt-get") {
-        let text = format!("the tests need these Debian packages or their like: {list}");
+    if !may_install() {
+        let text = format!("{whom} these Debian packages or their like: {list}");
         return Err(TaskError::Missing(text));
     }
     say::title(&format!("installing {list}"));
     call(apt().arg("update"))?;
-    call(apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing))
+    // Another installation may be under way: seconds, as a rule.
+    let wait = ["-o", "DPkg::Lock::Timeout=300"];
+    call(apt().args(wait).args(["install", "--yes", "--no-install-recommends"]).args(&missing))
 }
 
 /// Packages of which something is absent.
-fn missing() -> impl Iterator<Item = &'static str> {
-    NEEDS.iter().filter(|need| !present(need.what)).map(|need| need.package)
+fn missing(needs: &[Need]) -> impl Iterator<Item = &'static str> {
+    needs.iter().filter(|need| !present(need.what)).map(|need| need.package)
 }
 
-fn apt() -> Command {
+/// Whether packages can be installed, and their lists renewed.
+pub(crate) fn may_install() -> bool {
+    Uid::effective().is_root() && present("apt-get")
+}
+
+/// A call of the package tool that asks nothing and says little.
+pub(crate) fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive");
     command
@@ -102,5 +112,12 @@ mod tests {
         assert!(present("/"));
         assert!(!present("no-such-program-here"));
         assert!(!present("/no/such/file"));
+    }
+
+    #[test]
+    fn only_packages_of_absent_things_are_missing() {
+        let needs =
+            [Need { what: "sh", package: "dash" }, Need { what: "/no/such/file", package: "none" }];
+        assert_eq!(missing(&needs).collect::<Vec<_>>(), ["none"]);
     }
 }
