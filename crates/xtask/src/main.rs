@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod error;
 mod ground;
+mod kernel;
 mod lab;
 mod layers;
 mod licences;
@@ -33,7 +34,7 @@ struct Task {
     run: fn(&Workspace, &[String]) -> Result<(), TaskError>,
 }
 
-const TASKS: [Task; 11] = [
+const TASKS: [Task; 12] = [
     Task {
         name: "demo",
         about: "build rkt, make an image of this host's programs, run it as a pod",
@@ -43,6 +44,11 @@ const TASKS: [Task; 11] = [
         name: "dist",
         about: "build target/dist: rkt and the stage1 images, static [--quick: without link-time optimisation]",
         run: dist::run,
+    },
+    Task {
+        name: "kernel",
+        about: "a micro-VM's kernel in target/kernel: built, or the distribution's [--kernel=stock]",
+        run: kernel::run,
     },
     Task {
         name: "ci",
