@@ -11,7 +11,10 @@ use sys::cgroup::Record;
 pub fn gc() -> Result<u8, RunError> {
     let args = GcArgs::decode(std::env::args_os().skip(1))?;
     stage1_abi::entry::start_log(args.debug);
-    recorded(&PodDir::current()?)?.of_pod(&args.uuid.to_string()).remove()?;
+    let record = recorded(&PodDir::current()?)?.of_pod(&args.uuid.to_string());
+    // The pod's lock is free as soon as its first process is dying; the others may still have to be told.
+    record.kill()?;
+    record.remove()?;
     Ok(0)
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use stage0::launch;
-use stage0::pod::{Sighting, State, until_over};
+use stage0::pod::{Sighting, State, Waited, until_over};
 use stage1_abi::StopArgs;
 
 use super::{Command, Context, ExitCode, Failure, Flag, Grammar, Parsed, pods};
@@ -62,8 +62,11 @@ fn stop(cx: &Context, sighting: &Sighting, force: bool) -> Result<(), Failure> {
     if force {
         // Killed processes are gone in an instant, and then the pod may be removed.
         let deadline = Instant::now() + KILLED;
-        until_over(&pods::pods(cx)?, uuid, Some(deadline))
-            .map_err(|error| Failure::because(doing, error))?;
+        let over = until_over(&pods::pods(cx)?, uuid, Some(deadline));
+        let over = over.map_err(|error| Failure::because(doing, error))?;
+        if matches!(over, Waited::TimeOut) {
+            return Err(Failure::new(format!("pod \"{uuid}\" was killed, and does not end")));
+        }
     }
     cx.print(&format!("\"{uuid}\""));
     Ok(())

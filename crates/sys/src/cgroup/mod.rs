@@ -21,6 +21,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use unit::Unit;
 
 /// A CPU quota is given out in slices of this length, in microseconds.
@@ -30,6 +31,10 @@ const QUOTA: std::ops::RangeInclusive<u64> = 1_000..=(1 << 44) - 1;
 
 /// How often a group is looked at until all in it are killed.
 const KILL_ROUNDS: u32 = 1_000;
+/// How long a group may take to become empty of what has ended, and how often it is tried: more and more seldom.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// What can be asked of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -369,28 +374,46 @@ fn version_of(folder: &Path) -> Version {
     if folder.join("cgroup.events").exists() { Version::Two } else { Version::One }
 }
 
+/// A group and all groups inside it, each before those in it.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_owned()];
+    let mut next = 0;
+    while let Some(group) = all.get(next) {
+        let inside: Vec<PathBuf> = fs::read_dir(group)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        all.extend(inside);
+        next += 1;
+    }
+    all
+}
+
 /// Removes the folder of a group and of the groups in it, whose processes have ended. A folder that is gone is fine.
 ///
 /// # Errors
-/// Something still lives in it after a short while.
+/// Something still lives in it after ten seconds: whoever is killed first gives its memory back.
 pub fn remove(folder: &Path) -> Result<(), PathError> {
-    let mut left = 50;
+    let (end, mut wait) = (Instant::now() + PATIENCE, PAUSE);
     loop {
         match rustix::fs::rmdir(folder) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::BUSY) if left > 0 => {
-                left -= 1;
-                for entry in fs::read_dir(folder).at("open", folder)?.flatten() {
-                    if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                        let _ = rustix::fs::rmdir(entry.path());
-                    }
-                }
-                // What was inside may have been all there was.
-                if left < 49 {
-                    pause();
-                }
-            }
+            Err(Errno::BUSY) => {}
             Err(other) => return Err(PathError::new("rmdir", folder, other)),
+        }
+        let inside = tree(folder);
+        for group in inside.iter().rev() {
+            let _ = rustix::fs::rmdir(group);
+        }
+        if Instant::now() > end {
+            return Err(PathError::new("rmdir", folder, Errno::BUSY));
+        }
+        if folder.exists() {
+            pause(wait);
+            wait = (wait * 2).min(LONGEST);
         }
     }
 }
@@ -412,14 +435,19 @@ pub fn members(folder: &Path) -> Vec<Pid> {
     text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
 }
 
-/// Kills all that is in a group, also what is being born there; whether there was anything.
+/// The processes in a group and in the groups inside it.
+fn members_below(folder: &Path) -> Vec<Pid> {
+    tree(folder).iter().flat_map(|group| members(group)).collect()
+}
+
+/// Kills all that is in a group and in those inside it, also what is being born there; whether there was anything.
 ///
 /// # Errors
 /// A process may not be killed.
 pub fn kill(folder: &Path) -> Result<bool, PathError> {
     let mut any = false;
     for _ in 0..KILL_ROUNDS {
-        let members = members(folder);
+        let members = members_below(folder);
         if members.is_empty() {
             break;
         }
@@ -433,15 +461,16 @@ pub fn kill(folder: &Path) -> Result<bool, PathError> {
                 }
             }
         }
-        pause();
+        pause(PAUSE);
     }
     Ok(any)
 }
 
-/// A process on its way out holds its group for some microseconds more.
-fn pause() {
-    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-    let _ = rustix::event::poll(&mut [], Some(&pause));
+/// A process on its way out holds its group for some time more.
+fn pause(time: Duration) {
+    if let Ok(pause) = time.try_into() {
+        let _ = rustix::event::poll(&mut [], Some(&pause));
+    }
 }
 
 /// The quota for thousandths of a processor, and its period: longer for quotas too small for the usual one.

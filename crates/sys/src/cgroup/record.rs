@@ -91,12 +91,13 @@ impl Record {
 
     /// All processes in the group; none if it is gone.
     pub fn members(&self) -> Vec<Pid> {
-        self.folders.iter().flat_map(|folder| super::members(folder)).collect()
+        self.folders.iter().flat_map(|folder| super::members_below(folder)).collect()
     }
 
     /// Whether a process is in the group, wherever the group still exists.
     pub fn holds(&self, pid: Pid) -> bool {
-        self.folders.iter().all(|folder| !folder.exists() || super::members(folder).contains(&pid))
+        let has = |folder: &PathBuf| super::members_below(folder).contains(&pid);
+        self.folders.iter().all(|folder| !folder.exists() || has(folder))
     }
 
     /// Kills all that is in the group; whether there was anything.
@@ -124,11 +125,13 @@ impl Record {
     /// # Errors
     /// Something still lives in it after a short while.
     pub fn remove(&self) -> Result<(), PathError> {
+        let mut outcome = Ok(());
         for folder in &self.folders {
-            remove(folder)?;
+            // What one hierarchy keeps is no reason to leave the others.
+            outcome = outcome.and(remove(folder));
             self.give_back(folder, None);
         }
-        Ok(())
+        outcome
     }
 
     /// Removes the group if it is empty now; else it is left.

@@ -65,3 +65,27 @@ fn a_group_is_made_limited_and_removed() {
         Version::Two => assert_eq!(values, ["8388608\n", "7\n", "50000 100000\n", "1\n"]),
     }
 }
+
+#[test]
+fn groups_that_processes_made_inside_go_with_it() {
+    let place = Place::to_hold().unwrap();
+    let name = format!("rkt-sys-test-{}-deep", std::process::id());
+    let record = place.record(&name);
+    let group = place.make(&name).unwrap();
+    let folder = record.folders.first().unwrap();
+    let deep = folder.join("a/b");
+    fs::create_dir_all(&deep).unwrap();
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(deep.join("cgroup.procs"), child.id().to_string()).unwrap();
+    let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+    let (held, direct) = (record.holds(pid), members(folder));
+    // The child stays in its group until it is waited for.
+    let waiting = std::thread::spawn(move || child.wait());
+    let killed = record.kill();
+    waiting.join().unwrap().unwrap();
+    record.remove().unwrap();
+    drop(group);
+    assert!(held && direct.is_empty());
+    assert!(killed.unwrap() && !record.kill().unwrap());
+    assert!(!folder.exists());
+}

@@ -17,15 +17,12 @@ const SYSTEMD: &str = "/run/systemd/system";
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 /// Where whoever called goes, so that its old group may pass controllers on.
 pub(super) const SUPERVISOR: &str = "supervisor";
-/// What limits a group, and the text that it has when it does not.
-const FREE: [(&str, &str); 6] = [
-    ("memory.max", "max"),
-    ("memory.high", "max"),
-    ("memory.swap.max", "max"),
-    ("cpu.max", "max 100000"),
-    ("cpuset.cpus", ""),
-    ("pids.max", "max"),
-];
+/// The ends of the names of files that limit a group, or weigh it against others.
+const LIMITING: [&str; 6] = [".max", ".high", ".weight", ".idle", "cpuset.cpus", "cpuset.mems"];
+/// What stands in them when they do not.
+const FREE: [&str; 5] = ["", "max", "max 100000", "100", "default 100"];
+/// In these alone it is a zero.
+const IDLE: &str = ".idle";
 
 /// The caller's group, by what `/proc/self/cgroup` says.
 pub(super) fn hierarchy(own: &str) -> Option<Hierarchy> {
@@ -152,10 +149,11 @@ impl Facts {
         let parent = folder.parent().filter(|_| own.path != "/");
         // A process of another pid namespace is shown as 0.
         let shared = words(&folder.join("cgroup.procs")).iter().any(|pid| *pid != me);
-        let free = FREE.iter().all(|(file, free)| {
-            let file = folder.join(file);
-            !file.exists() || fs::read_to_string(file).is_ok_and(|text| text.trim() == *free)
+        // What systemd manages it manages even where it does not show itself, as in a container.
+        let managed = own.path.split('/').any(|part| {
+            [".slice", ".service", ".scope"].iter().any(|kind| part.strip_suffix(kind).is_some())
         });
+        let free = !managed && is_free(folder);
         let open = parent.is_some_and(|parent| {
             is_root(parent) || words(&parent.join("cgroup.procs")).is_empty()
         });
@@ -179,6 +177,20 @@ impl Facts {
     fn lacks(&self, needed: &[&'static str]) -> Option<&'static str> {
         needed.iter().copied().find(|name| !self.available.iter().any(|have| have == name))
     }
+}
+
+/// Whether nothing limits a group or weighs it differently.
+fn is_free(folder: &Path) -> bool {
+    let limits = |name: &str| LIMITING.iter().any(|end| name.strip_suffix(end).is_some());
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().all(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let free = |text: &str| match text.trim() {
+            "0" => name.strip_suffix(IDLE).is_some(),
+            other => FREE.contains(&other),
+        };
+        !limits(&name) || fs::read_to_string(entry.path()).is_ok_and(|text| free(&text))
+    })
 }
 
 /// Only the root of the hierarchy has no type.
