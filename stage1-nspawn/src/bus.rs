@@ -3,13 +3,13 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the bus listens, unless [`ADDRESS`] says otherwise.
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 /// The variable that names another place.
 const ADDRESS: &str = "DBUS_SYSTEM_BUS_ADDRESS";
-/// How long an answer may take: as long as a start may hang on a bus that does not work.
+/// How long all of it may take: as long as a start may hang on a bus that does not work.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest message that is read.
 const LONGEST: usize = 1 << 20;
@@ -58,6 +58,7 @@ pub enum BusError {
 #[derive(Debug)]
 pub struct Bus {
     stream: UnixStream,
+    until: Instant,
     serial: u32,
     /// Signals that came while an answer was waited for.
     early: Vec<Message>,
@@ -73,6 +74,17 @@ pub struct Message {
     body: Vec<u8>,
 }
 
+/// Connects, or fails at once: a bus that does not accept is none.
+fn connect(path: &str) -> io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 impl Bus {
     /// Connects to the system bus as the caller's user.
     ///
@@ -81,10 +93,11 @@ impl Bus {
     pub fn system() -> Result<Self, BusError> {
         let address = std::env::var(ADDRESS).unwrap_or_default();
         let path = address.strip_prefix("unix:path=").unwrap_or(SOCKET);
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let path = path.split([',', ';']).next().unwrap_or(SOCKET);
+        let stream = connect(path)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut bus = Self { stream, serial: 0, early: Vec::new() };
+        let mut bus =
+            Self { stream, until: Instant::now() + PATIENCE, serial: 0, early: Vec::new() };
         bus.authenticate()?;
         bus.call((BUS, "/org/freedesktop/DBus"), (BUS, "Hello"), ("", Body::default()))?;
         Ok(bus)
@@ -98,7 +111,7 @@ impl Bus {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte)?;
+            self.fill(&mut byte)?;
             line.extend(byte);
             if line.len() > 4096 {
                 return Err(BusError::Garbage);
@@ -190,9 +203,27 @@ impl Bus {
         }
     }
 
+    /// Reads so many bytes, with what is left of the time.
+    fn fill(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let mut rest = into;
+        while !rest.is_empty() {
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            let length = self.stream.read(rest)?;
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            rest = rest.get_mut(length..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     fn read(&mut self) -> Result<Message, BusError> {
         let mut start = [0; 16];
-        self.stream.read_exact(&mut start)?;
+        self.fill(&mut start)?;
         let mut fixed = Reader { bytes: &start, at: 4 };
         let (body, _serial, fields) = (fixed.number()?, fixed.number()?, fixed.number()?);
         let (body, fields) = (body as usize, fields as usize);
@@ -201,7 +232,7 @@ impl Bus {
             return Err(BusError::Garbage);
         }
         let mut rest = vec![0; head + body];
-        self.stream.read_exact(&mut rest)?;
+        self.fill(&mut rest)?;
         let body = rest.split_off(head);
         rest.truncate(fields);
         let mut message = Message {

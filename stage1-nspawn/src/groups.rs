@@ -23,10 +23,11 @@ impl Groups {
         let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
         let mut place = Place::of_self(&limits)?;
         if scope::has_systemd() && place.is_of_a_session() {
-            match scope::enter(&pod.uuid) {
-                Ok(()) => place = Place::of_self(&limits)?,
-                Err(error) => log::debug!("no scope of its own for the pod: {error}"),
+            if let Err(error) = scope::enter(&pod.uuid) {
+                log::debug!("no scope of its own for the pod: {error}");
             }
+            // Also after a failure: a job that was not waited for may have been done.
+            place = Place::of_self(&limits)?;
         }
         let place = place.settle(&limits)?;
         let name = cgroup::pod_group(&pod.uuid);
