@@ -50,7 +50,7 @@ impl Blk {
             IN => match self.copy(sector, length, data) {
                 Ok(()) => (OK, length),
                 Err(error) => {
-                    log::warn!("cannot read the guest's disk: {error}");
+                    log::debug!("cannot read the guest's disk: {error}");
                     (FAILED, 0)
                 }
             },

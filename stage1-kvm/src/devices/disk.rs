@@ -54,7 +54,11 @@ impl Disk {
         let mut parts = Vec::new();
         let mut next = ALIGNMENT;
         for (place, file) in entries.chunks_exact_mut(ENTRY).zip(files) {
-            let length = file.metadata()?.len();
+            let kind = file.metadata()?;
+            if !kind.is_file() {
+                return Err(io::Error::other("a partition must be a regular file"));
+            }
+            let length = kind.len();
             let sectors = length.div_ceil(SECTOR).max(1);
             entry(place, next, next + sectors - 1);
             parts.push((next * SECTOR, Part::File(file, length)));

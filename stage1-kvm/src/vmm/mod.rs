@@ -53,6 +53,9 @@ pub enum VmError {
     /// A device has a queue that none can have.
     #[error("cannot make a device")]
     Device(#[from] virtio_queue::Error),
+    /// It has no processor.
+    #[error("a machine needs a processor")]
+    Idle,
     /// There are more devices than interrupts.
     #[error("a machine cannot have so many devices")]
     Crowded,
@@ -133,11 +136,15 @@ impl Machine {
     /// See [`VmError`]; nothing runs then.
     pub fn start(mut self) -> Result<Running, VmError> {
         let kvm = own(self.kvm);
+        if self.processors == 0 {
+            return Err(VmError::Idle);
+        }
+        // Before the machine that uses it, so that it goes after it.
+        let memory = Memory::new(self.memory)?;
         let vm = kvm.create_vm().doing("cannot make a virtual machine")?;
         vm.set_tss_address(layout::TASK_STATE).doing("cannot place the task state")?;
         vm.set_identity_map_address(layout::IDENTITY_MAP).doing("cannot place the identity map")?;
         vm.create_irq_chip().doing("cannot make the interrupt controllers")?;
-        let memory = Memory::new(self.memory)?;
         memory.give_to(&vm)?;
         let mut places = Vec::new();
         for index in (0..).take(self.devices.len()) {

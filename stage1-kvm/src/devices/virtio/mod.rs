@@ -58,11 +58,12 @@ pub fn serve_all(
     queue: &mut Queue,
     memory: &GuestMemoryMmap,
 ) -> Result<bool, Misused> {
-    use virtio_queue::QueueT;
+    use virtio_queue::{QueueOwnedT, QueueT};
     let mut served = false;
     // A driver has no more than one ring full at once: what comes while we serve will be told.
     for _ in 0..queue.size() {
-        let Some(chain) = queue.pop_descriptor_chain(memory) else { break };
+        // Unlike popping, this tells a ring that makes no sense from an empty one.
+        let Some(chain) = queue.iter(memory)?.next() else { break };
         let head = chain.head_index();
         let written = device.serve(index, chain, memory)?;
         queue.add_used(memory, head, written)?;

@@ -31,7 +31,11 @@ pub struct Mmio {
     interrupt: EventFd,
     state: State,
     queues: Vec<Queue>,
+    complaints: u8,
 }
+
+/// How often it is told that a driver went astray.
+const MOST_COMPLAINTS: u8 = 8;
 
 /// What the guest has written, as plain values.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,7 +67,7 @@ impl Mmio {
     ) -> Result<Self, virtio_queue::Error> {
         let queues =
             device.queues().iter().map(|size| Queue::new(*size)).collect::<Result<_, _>>()?;
-        Ok(Self { device, memory, interrupt, state: State::default(), queues })
+        Ok(Self { device, memory, interrupt, state: State::default(), queues, complaints: 0 })
     }
 
     /// How many queues it has.
@@ -86,7 +90,11 @@ impl Mmio {
 
     /// Stops a device whose driver has gone astray; the guest may reset it.
     fn fail(&mut self, why: &str) {
-        log::warn!("virtio device {}: {why}", self.device.kind());
+        // A guest may go astray as often as it likes, and is told of a few times.
+        if self.complaints < MOST_COMPLAINTS {
+            self.complaints += 1;
+            log::warn!("virtio device {}: {why}", self.device.kind());
+        }
         self.state.status |= NEEDS_RESET;
         self.signal(CHANGED);
     }
