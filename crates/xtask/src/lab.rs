@@ -32,11 +32,11 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     };
     let (lab, acceptance) = (program("lab")?, program("acceptance")?);
     say::title("in the lab: control groups of version 2");
-    let groups = format!("{lab} --ignored --test-threads=1 groups::");
-    let suite = format!("{acceptance} --test-threads=2 {}", ON_VERSION_2.join(" "));
+    let groups = passed(&format!("{lab} --ignored --test-threads=1 groups::"));
+    let suite = passed(&format!("{acceptance} --test-threads=2 {}", ON_VERSION_2.join(" ")));
     call(machine(workspace).args(["--timeout", TIMEOUT, "--"]).args(script(&[groups, suite])))?;
     say::title("in the lab: systemd");
-    let systemd = format!("{lab} --ignored --test-threads=1 systemd::");
+    let systemd = passed(&format!("{lab} --ignored --test-threads=1 systemd::"));
     let options = ["--systemd", "--timeout", TIMEOUT, "--"];
     call(machine(workspace).args(options).args(script(&[systemd])))?;
     say::title("in the lab: a machine in the machine");
@@ -47,12 +47,19 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         format!("cp {kernel}/boot/vmlinux /mnt/vmlinux"),
         "export RKT_GUEST_KERNEL=/mnt/vmlinux".to_owned(),
         format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
-        format!("{} --ignored --test-threads=1", program("boot")?),
-        format!("{} --ignored machine::", program("pods")?),
+        passed(&format!("{} --ignored --test-threads=1", program("boot")?)),
+        passed(&format!("{} --ignored machine::", program("pods")?)),
     ];
     // Two emulated processors wait for each other whenever this machine has other work.
     let options = ["--smp", "1", "--modprobe", "vhost_vsock", "--timeout", TIMEOUT, "--"];
     call(machine(workspace).args(options).args(script(&calls)))
+}
+
+/// A call of a test program that ends well only if tests ran, all passed, and none skipped itself.
+fn passed(call: &str) -> String {
+    let told = "/mnt/told";
+    let judged = format!("grep -q '^test result: ok. [1-9]' {told} && test ! -s /mnt/skips");
+    format!("{{ RKT_TEST_SKIPS=/mnt/skips {call} | tee {told}; {judged}; }}")
 }
 
 fn machine(workspace: &Workspace) -> Command {
@@ -105,6 +112,22 @@ mod own_tests {
             {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"kit\"},\"executable\":null}\n\
             {\"reason\":\"build-finished\",\"success\":true}\nnoise\n";
         assert_eq!(programs(messages), BTreeMap::from([("lab".to_owned(), "/t/lab-1".to_owned())]));
+    }
+
+    #[test]
+    fn a_test_program_must_have_run_a_test() {
+        let judge = |said: &str| {
+            let call = passed(&format!("printf '{said}'")).replace("/mnt/", "/proc/self/cwd/x/");
+            let folder = std::env::temp_dir().join(format!("xtask-lab-{}", std::process::id()));
+            std::fs::create_dir_all(folder.join("x")).unwrap();
+            let shell = Command::new("sh").args(["-c", &call]).current_dir(&folder).output();
+            std::fs::remove_dir_all(&folder).unwrap();
+            shell.unwrap().status.success()
+        };
+        assert!(judge("running\ntest result: ok. 3 passed; 0 failed\n"));
+        assert!(!judge("test result: ok. 0 passed; 0 failed\n"));
+        assert!(!judge("test result: FAILED. 3 passed; 1 failed\n"));
+        assert!(!judge(""));
     }
 
     #[test]
