@@ -48,7 +48,8 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         "export RKT_GUEST_KERNEL=/mnt/vmlinux".to_owned(),
         format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
         passed(&format!("{} --ignored --test-threads=1", program("boot")?)),
-        passed(&format!("{} --ignored machine::", program("pods")?)),
+        format!("export RKT_MACHINE={}", program("kvm-boot")?),
+        passed(&format!("{} --ignored --test-threads=1 machine::", program("pods")?)),
     ];
     // Two emulated processors wait for each other whenever this machine has other work.
     let options = ["--smp", "1", "--modprobe", "vhost_vsock", "--timeout", TIMEOUT, "--"];

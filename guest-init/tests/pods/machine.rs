@@ -1,6 +1,7 @@
 //! `init` as the first process of a virtual machine: an initramfs with the modules that a stock kernel needs, a block
-//! device with a partition, vsock, a reset. It needs `/dev/kvm`, `/dev/vhost-vsock`, QEMU, and names in `RKT_GUEST_KERNEL` and
-//! `RKT_GUEST_MODULES` of an ELF kernel and its `lib/modules/VERSION`: `cargo xtask ci lab` brings all of it.
+//! device with a partition, vsock, a reset; in a machine of QEMU's and in one of ours. It needs `/dev/kvm`,
+//! `/dev/vhost-vsock`, QEMU, and names in `RKT_MACHINE`, `RKT_GUEST_KERNEL` and `RKT_GUEST_MODULES` of our machine's program,
+//! an ELF kernel and its `lib/modules/VERSION`: `cargo xtask test --lab` brings all of it.
 
 use crate::guest::{Guest, Lab, app, command, shell};
 use nix::sys::socket::{
@@ -12,6 +13,7 @@ use pod_proto::{FromGuest, FromHost, Process, Stream};
 use serde_json::json;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,8 +26,9 @@ const SECTOR: usize = 512;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Where the partition begins, in sectors.
 const START: u32 = 2048;
-const MODULES: [&str; 6] = [
+const MODULES: [&str; 7] = [
     "virtio_pci",
+    "virtio_mmio",
     "virtio_blk",
     "vmw_vsock_virtio_transport",
     "crc32c_generic",
@@ -108,15 +111,15 @@ fn listener() -> OwnedFd {
     fd
 }
 
-fn boot(lab: &Lab) -> Guest {
+/// A machine of QEMU's, on the kernel's own sockets.
+fn boot_by_qemu(lab: &Lab) -> Guest {
     let listener = listener();
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults"]);
     qemu.args(["-no-user-config", "-display", "none", "-no-reboot"]);
     qemu.arg("-kernel").arg(given("RKT_GUEST_KERNEL"));
     qemu.arg("-initrd").arg(initramfs(lab));
-    let words = "quiet reboot=t panic=-1 cryptomgr.notests";
-    qemu.args(["-append", &format!("{words} rkt.port={PORT}")]);
+    qemu.args(["-append", &words()]);
     let drive = format!("if=none,id=d,format=raw,readonly=on,file={}", disk(lab).display());
     qemu.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=d"]);
     qemu.args(["-device", "vhost-vsock-pci,guest-cid=5"]);
@@ -124,9 +127,34 @@ fn boot(lab: &Lab) -> Guest {
     Guest::called(child, listener, PATIENCE)
 }
 
+fn words() -> String {
+    format!("quiet reboot=t panic=-1 cryptomgr.notests rkt.port={PORT}")
+}
+
+/// A machine of ours, whose program `RKT_MACHINE` names: the guest's streams come to a socket with a path.
+fn boot_by_ours(lab: &Lab) -> Guest {
+    let path = lab.folder().join("wire");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut machine = Command::new(given("RKT_MACHINE"));
+    machine.args(["256", "1"]).arg(given("RKT_GUEST_KERNEL")).arg(initramfs(lab));
+    machine.arg(words()).arg(lab.image()).env("RKT_WIRE", path);
+    let child = machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    Guest::called(child, listener.into(), PATIENCE)
+}
+
 #[test]
-#[ignore = "needs a machine with KVM: cargo xtask ci lab"]
+#[ignore = "needs a machine with KVM: cargo xtask test --lab"]
 fn a_pod_has_a_machine_of_its_own() {
+    a_pod_lives_in(boot_by_qemu);
+}
+
+#[test]
+#[ignore = "needs a machine with KVM: cargo xtask test --lab"]
+fn a_pod_has_a_machine_of_ours() {
+    a_pod_lives_in(boot_by_ours);
+}
+
+fn a_pod_lives_in(boot: impl Fn(&Lab) -> Guest) {
     let mut limited =
         shell("b", "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; echo $?");
     limited["limits"] =

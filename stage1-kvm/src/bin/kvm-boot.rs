@@ -9,12 +9,17 @@ use stage1_kvm::devices::blk::Blk;
 use stage1_kvm::devices::disk::Disk;
 use stage1_kvm::devices::rng::Rng;
 use stage1_kvm::devices::virtio::Device;
+use stage1_kvm::devices::vsock::Vsock;
 use stage1_kvm::vmm::{Ending, Machine};
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+
+/// The guest's number: the first that is free, as in every machine.
+const GUEST: u32 = 3;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -68,9 +73,15 @@ fn boot(
 }
 
 fn devices(files: &[String]) -> io::Result<Vec<Box<dyn Device>>> {
-    if files.is_empty() {
-        return Ok(Vec::new());
+    let mut devices: Vec<Box<dyn Device>> = Vec::new();
+    if !files.is_empty() {
+        let files = files.iter().map(File::open).collect::<io::Result<_>>()?;
+        devices.push(Box::new(Blk::new(Disk::new(files)?)));
+        devices.push(Box::new(Rng));
     }
-    let files = files.iter().map(File::open).collect::<io::Result<_>>()?;
-    Ok(vec![Box::new(Blk::new(Disk::new(files)?)), Box::new(Rng)])
+    if let Some(path) = std::env::var_os("RKT_WIRE") {
+        let open = move |_| UnixStream::connect(&path);
+        devices.push(Box::new(Vsock::new(GUEST, Box::new(open))?));
+    }
+    Ok(devices)
 }

@@ -18,9 +18,16 @@ pub struct Loop {
 
 #[derive(Debug)]
 struct Source {
-    kick: EventFd,
     device: Arc<Mutex<Mmio>>,
-    queue: usize,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    /// The guest kicks this queue by this event.
+    Kick(EventFd, usize),
+    /// What the device itself waits for.
+    Own,
 }
 
 /// The number of the event that ends the thread.
@@ -46,7 +53,24 @@ impl Loop {
     pub fn add(&mut self, kick: EventFd, device: Arc<Mutex<Mmio>>, queue: usize) -> io::Result<()> {
         let data = epoll::EventData::new_u64(self.sources.len() as u64);
         epoll::add(&self.poll, borrowed(&kick), data, epoll::EventFlags::IN)?;
-        self.sources.push(Source { kick, device, queue });
+        self.sources.push(Source { device, cause: Cause::Kick(kick, queue) });
+        Ok(())
+    }
+
+    /// Waits for what wakes a device besides the guest, if anything does.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn add_own(&mut self, device: Arc<Mutex<Mmio>>) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(self.sources.len() as u64);
+        let waits = device.lock().ok().and_then(|device| {
+            let source = device.source()?;
+            Some(epoll::add(&self.poll, source, data, epoll::EventFlags::IN))
+        });
+        if let Some(outcome) = waits {
+            outcome?;
+            self.sources.push(Source { device, cause: Cause::Own });
+        }
         Ok(())
     }
 
@@ -87,10 +111,15 @@ impl Loop {
 
 impl Source {
     fn serve(&self) {
-        // Only takes the event back; whether there was one was told already.
-        drop(self.kick.read());
+        if let Cause::Kick(event, _) = &self.cause {
+            // Only takes the event back; that there was one is known.
+            drop(event.read());
+        }
         if let Ok(mut device) = self.device.lock() {
-            device.kicked(self.queue);
+            match self.cause {
+                Cause::Kick(_, queue) => device.kicked(queue),
+                Cause::Own => device.woken(),
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! guest driver --registers--> virtio::mmio   features, queues, status; a processor's thread
 //!              --kick-------> io             one thread for all devices; takes the device's lock
-//! io           --process----> rng, blk       chains of buffers in, bytes out
+//! io           --serve------> rng, blk, vsock  chains of buffers in, bytes out
 //!              --irqfd------> guest
 //! ```
 
@@ -13,3 +13,4 @@ pub mod io;
 pub mod rng;
 pub mod serial;
 pub mod virtio;
+pub mod vsock;

@@ -213,6 +213,7 @@ fn connect(
         vm.register_ioevent(&kick, &at, number).doing("cannot connect a queue")?;
         io.add(kick, Arc::clone(&device), queue).doing("cannot wait for a queue")?;
     }
+    io.add_own(Arc::clone(&device)).doing("cannot wait for a device")?;
     bus.add(place.address, device);
     Ok(())
 }

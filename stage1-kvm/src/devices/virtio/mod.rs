@@ -2,6 +2,7 @@
 
 pub mod mmio;
 
+use std::os::fd::BorrowedFd;
 use virtio_queue::{DescriptorChain, Queue};
 use vm_memory::GuestMemoryMmap;
 
@@ -36,6 +37,22 @@ pub trait Device: Send {
     /// Its configuration, from the first byte on.
     fn configuration(&self) -> &[u8];
 
+    /// Whether it can use a chain of this queue now.
+    fn wants(&self, _queue: usize) -> bool {
+        true
+    }
+
+    /// What wakes it besides the guest.
+    fn source(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// It was woken.
+    fn woken(&mut self) {}
+
+    /// The guest's driver begins anew.
+    fn reset(&mut self) {}
+
     /// Does what one chain of a queue asks for; how many bytes were written to it.
     ///
     /// # Errors
@@ -62,6 +79,9 @@ pub fn serve_all(
     let mut served = false;
     // A driver has no more than one ring full at once: what comes while we serve will be told.
     for _ in 0..queue.size() {
+        if !device.wants(index) {
+            break;
+        }
         // Unlike popping, this tells a ring that makes no sense from an empty one.
         let Some(chain) = queue.iter(memory)?.next() else { break };
         let head = chain.head_index();

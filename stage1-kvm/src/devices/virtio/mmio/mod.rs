@@ -2,6 +2,7 @@
 
 use super::{Device, VERSION_1, serve_all};
 use crate::vmm::bus::Registers;
+use std::os::fd::BorrowedFd;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
@@ -75,8 +76,29 @@ impl Mmio {
         self.queues.len()
     }
 
+    /// What wakes the device besides the guest.
+    pub fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.device.source()
+    }
+
     /// The guest says that a queue has something for the device.
     pub fn kicked(&mut self, index: usize) {
+        self.serve(index);
+        // What came by one queue may have an answer that goes by another.
+        for other in (0..self.queues.len()).filter(|other| *other != index) {
+            self.serve(other);
+        }
+    }
+
+    /// Something else has.
+    pub fn woken(&mut self) {
+        self.device.woken();
+        for index in 0..self.queues.len() {
+            self.serve(index);
+        }
+    }
+
+    fn serve(&mut self, index: usize) {
         if self.state.status & DRIVER_OK == 0 || self.state.status & NEEDS_RESET != 0 {
             return;
         }
@@ -121,6 +143,7 @@ impl Mmio {
         if value == 0 {
             self.state = State::default();
             self.queues.iter_mut().for_each(Queue::reset);
+            self.device.reset();
             return;
         }
         // The driver never takes a bit back, and only the device asks for a reset.
