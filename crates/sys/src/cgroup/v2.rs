@@ -17,12 +17,16 @@ const SYSTEMD: &str = "/run/systemd/system";
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 /// Where whoever called goes, so that its old group may pass controllers on.
 pub(super) const SUPERVISOR: &str = "supervisor";
-/// The ends of the names of files that limit a group, or weigh it against others.
-const LIMITING: [&str; 6] = [".max", ".high", ".weight", ".idle", "cpuset.cpus", "cpuset.mems"];
-/// What stands in them when they do not.
-const FREE: [&str; 5] = ["", "max", "max 100000", "100", "default 100"];
-/// In these alone it is a zero.
-const IDLE: &str = ".idle";
+/// The ends of the names of files that limit a group, or weigh it against others, and what stands in them when they do
+/// not.
+const FREE: [(&str, &[&str]); 6] = [
+    (".max", &["", "max", "max 100000"]),
+    (".high", &["max"]),
+    (".weight", &["100", "default 100"]),
+    (".idle", &["0"]),
+    ("cpuset.cpus", &[""]),
+    ("cpuset.mems", &[""]),
+];
 
 /// The caller's group, by what `/proc/self/cgroup` says.
 pub(super) fn hierarchy(own: &str) -> Option<Hierarchy> {
@@ -181,16 +185,18 @@ impl Facts {
 
 /// Whether nothing limits a group or weighs it differently.
 fn is_free(folder: &Path) -> bool {
-    let limits = |name: &str| LIMITING.iter().any(|end| name.strip_suffix(end).is_some());
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().all(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let free = |text: &str| match text.trim() {
-            "0" => name.strip_suffix(IDLE).is_some(),
-            other => FREE.contains(&other),
-        };
-        !limits(&name) || fs::read_to_string(entry.path()).is_ok_and(|text| free(&text))
+        let text = || fs::read_to_string(entry.path()).unwrap_or_else(|_| "unknown".to_owned());
+        leaves_free(&name, text)
     })
+}
+
+/// Whether a file of a group limits nothing, given how to read it.
+fn leaves_free(name: &str, text: impl Fn() -> String) -> bool {
+    let known = FREE.iter().find(|(end, _)| name.strip_suffix(end).is_some());
+    known.is_none_or(|(_, free)| free.contains(&text().trim()))
 }
 
 /// Only the root of the hierarchy has no type.
@@ -353,6 +359,35 @@ mod tests {
         assert!(told(shared).contains("other processes"));
         let poor = Facts { available: vec!["cpu".to_owned()], ..facts() };
         assert!(told(poor).contains("no memory controller"));
+    }
+
+    #[test]
+    fn a_limit_is_told_from_none() {
+        let free = |name: &str, text: &str| leaves_free(name, || format!("{text}\n"));
+        for (name, text) in [
+            ("memory.max", "max"),
+            ("cpu.max", "max 100000"),
+            ("io.max", ""),
+            ("cpu.weight", "100"),
+            ("io.weight", "default 100"),
+            ("cpu.idle", "0"),
+            ("cpuset.cpus", ""),
+            ("memory.current", "5"),
+        ] {
+            assert!(free(name, text), "{name} {text}");
+        }
+        for (name, text) in [
+            ("pids.max", "100"),
+            ("pids.max", "0"),
+            ("memory.high", "0"),
+            ("cpu.max", "50000 100000"),
+            ("io.max", "8:0 rbps=1"),
+            ("cpu.weight", "20"),
+            ("cpu.idle", "1"),
+            ("cpuset.mems", "0"),
+        ] {
+            assert!(!free(name, text), "{name} {text}");
+        }
     }
 
     #[test]
