@@ -284,6 +284,23 @@ fn many_processes_share_the_store() {
 }
 
 #[test]
+fn fifty_runs_and_lists_at_once_never_fail() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    rkt.fetch(&image);
+    let run = Rkt::run_words(&NSPAWN, &[&image, "--", "echo hello"]);
+    let all: Vec<_> = (0..50).map(|_| (rkt.start(&run), rkt.start(&["list", "--full"]))).collect();
+    for (run, list) in all {
+        let (run, list) = (run.wait().ok(), list.wait().ok());
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("hello\n", ""));
+        assert_eq!(list.stderr, "");
+    }
+    let pods = rkt.run(&["list", "--no-legend"]).ok();
+    assert_eq!(pods.lines().len(), 50);
+    assert!(pods.lines().iter().all(|line| line.contains("\texited\t")), "{pods:#?}");
+}
+
+#[test]
 fn images_can_be_removed_from_a_full_disk() {
     needs!(Root);
     // The disk is mounted in a namespace that ends with the test.

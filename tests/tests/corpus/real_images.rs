@@ -196,6 +196,24 @@ pub(crate) fn redis_answers_and_saves(rkt: &Rkt, id: &str) {
 }
 
 #[test]
+fn ten_fetches_at_once_are_sent_one_image() {
+    needs!(Root);
+    let rkt = Rkt::new();
+    let mut registry = Registry::start(&rkt.path("registry"));
+    registry.push(&corpus::layout("layers20"), "layers20", "app");
+    let reference = registry.image("app");
+    registry.sent();
+    let words = ["--insecure-options=image,http", "fetch", "--full", &reference];
+    let all: Vec<Running> = (0..10).map(|_| rkt.start(&words)).collect();
+    let ids: Vec<String> = all.into_iter().map(|one| one.wait().ok().text().to_owned()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let sent = registry.sent();
+    for layer in layers("layers20") {
+        assert_eq!(sent.iter().filter(|digest| **digest == layer).count(), 1, "{layer}");
+    }
+}
+
+#[test]
 fn only_the_changed_layer_is_sent() {
     needs!(Root);
     let rkt = Rkt::new();
