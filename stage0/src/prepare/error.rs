@@ -6,6 +6,9 @@ use appc::{AcName, BadName, ImageId, ManifestError};
 use stage1_abi::annotations::BadInterface;
 use sys::path::PathError;
 
+/// How long the name of an app may be, in bytes: files, control groups and mounts are named after it and a word more.
+pub(super) const LONGEST_NAME: usize = 200;
+
 /// Why a pod cannot be prepared. What users of other versions know keeps its words.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
@@ -42,6 +45,9 @@ pub enum PrepareError {
     /// Two apps of one name.
     #[error("error: multiple apps with name {0}")]
     SameName(AcName),
+    /// The name of an app that no file or mount could be named after.
+    #[error("error: the name of an app has {0} bytes, and {LONGEST_NAME} are the most: use --name")]
+    LongName(usize),
     /// No name can be made of the image's.
     #[error("error: image name {name:?} gives no app name: use --name")]
     Name {

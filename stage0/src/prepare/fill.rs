@@ -1,6 +1,6 @@
 //! Filling a pod's folder.
 
-use super::error::PrepareError;
+use super::error::{LONGEST_NAME, PrepareError};
 use super::request::{Content, Overlay, PodRequest};
 use super::{merge, overlay, ports, volumes};
 use crate::pod::{Filled, Pod, PodsDir, Preparing};
@@ -186,6 +186,10 @@ fn check(manifest: &mut PodManifest) -> Result<(), PrepareError> {
         return Err(PrepareError::NoApps);
     }
     for (place, app) in manifest.apps.iter().enumerate() {
+        let length = app.name.as_str().len();
+        if length > LONGEST_NAME {
+            return Err(PrepareError::LongName(length));
+        }
         if manifest.apps.iter().take(place).any(|other| other.name == app.name) {
             return Err(PrepareError::SameName(app.name.clone()));
         }

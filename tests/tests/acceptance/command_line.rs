@@ -121,10 +121,15 @@ fn exec_replaces_the_program_but_not_the_arguments() {
 }
 
 #[test]
-fn two_apps_of_one_name_are_refused() {
+fn names_of_apps_are_unique_and_not_too_long() {
     let rkt = Rkt::new();
     let image = rkt.image(&Image::busybox("twin"));
     rkt.pod(&NSPAWN, &[&image, &image]).refuses("multiple apps with name twin");
+    let (most, more) =
+        (format!("--name={}", "n".repeat(200)), format!("--name={}", "n".repeat(201)));
+    rkt.pod(&NSPAWN, &[&image, &most, "--exec=/bin/true"]).ok();
+    rkt.pod(&NSPAWN, &[&image, &more, "--exec=/bin/true"])
+        .refuses("the name of an app has 201 bytes, and 200 are the most");
     let output = rkt.pod(&NSPAWN, &[&image, "--name=one", &image]).ok();
     assert_eq!(output.lines_of_apps(), ["hello", "hello"]);
     rkt.pod(&NSPAWN, &[&image, "--name=Bad_Name"]).code(254);
