@@ -114,6 +114,14 @@ impl Store {
         self.key_lock(&name, Patience::Wait)
     }
 
+    /// Held by whoever imports the image that has this manifest: others wait, and then find what it consists of. The locks
+    /// of single layers are for images that share some; among those of one image they would be dealt out, and a layer
+    /// that needs one below can be given to nobody before that one has come.
+    pub(super) fn image_lock(&self, manifest: &[u8]) -> Result<Option<LockFd>, StoreError> {
+        let name = format!("imagelocks/{}", hex(&Sha256::digest(manifest)));
+        self.key_lock(&name, Patience::Wait)
+    }
+
     /// Held by whoever renders a tree.
     pub(crate) fn layer_lock(&self, tree: &str) -> Result<Option<LockFd>, StoreError> {
         self.key_lock(&format!("layerlocks/{tree}"), Patience::Wait)

@@ -78,6 +78,7 @@ impl Store {
         imported: Imported,
     ) -> Result<ImageId, ImportError> {
         let import = self.import_lock(Lock::Shared, Patience::Wait)?;
+        let _alone = self.image_lock(&image.manifest)?;
         let transfer = Transfer { source, progress, stopped: AtomicBool::new(false) };
         let checked = self.check(image, &transfer)?;
         let mut record = Record {
