@@ -29,14 +29,14 @@
 //! that is no longer mounted, is found in `overlay/TREE/upper/`). Readers here know all three places.
 //!
 //! Each name costs a pod's start some twenty microseconds on a disk: what follows from other files is not kept, and what
-//! is written once is written in place, since readers take an empty file for one that is not there yet. Older builds
-//! also wrote `stage1ImageID`, `rkt/env/APP`, `overlay-prepared` in every stacked pod, and `overlay/APP/{upper,work}`.
+//! is written once is written in place, since readers take an empty file for one that is not there yet; but for `pid`,
+//! which others than rkt wait for. Older builds also wrote `stage1ImageID`, `rkt/env/APP`, `overlay-prepared` in every stacked pod, and `overlay/APP/{upper,work}`.
 
 use crate::annotations::AppRoots;
 use crate::runtime_config::RuntimeConfig;
 use rustix::fs::{
-    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx,
-    symlinkat,
+    AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, renameat,
+    statx, symlinkat,
 };
 use rustix::io::Errno;
 use std::fs::File;
@@ -409,12 +409,14 @@ impl PodDir {
     }
 
     /// Says which process to enter. `subcgroup` must have been written before: monitors take this file as a sign that
-    /// everything else can be read.
+    /// everything else can be read, and they know nothing of empty ones.
     ///
     /// # Errors
-    /// As write(2).
+    /// As write(2) and rename(2).
     pub fn write_pid(&self, pid: i32) -> Result<(), PathError> {
-        self.write(PID, pid.to_string().as_bytes())
+        let new = format!("{PID}.new");
+        self.write(&new, pid.to_string().as_bytes())?;
+        renameat(&self.fd, new.as_str(), &self.fd, PID).at("rename", self.path.join(PID))
     }
 
     /// Where this pod keeps what its stage1 tells of the apps, relative to the pod folder.
