@@ -18,6 +18,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use testkit::wait::DEADLINE;
 
@@ -86,6 +87,8 @@ impl Lab {
 
     /// A pod of these apps, whose image will be the first partition.
     pub(crate) fn on_a_machine(apps: &[Value]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = std::thread::current().name().unwrap_or("pod").replace(':', "-");
         let folder = std::env::temp_dir().join(format!("guest-{}-{name}", std::process::id()));
         let tree = folder.join("tree");
@@ -105,7 +108,8 @@ impl Lab {
         let apps = apps.iter().map(configured).collect();
         let config = Config {
             token: TOKEN,
-            hostname: format!("guest-{}", std::process::id()),
+            // The groups of a pod are named after it, and tests may share a process.
+            hostname: format!("guest-{}-{number}", std::process::id()),
             hosts: HostsFile::Default,
             resolv: None,
             kernel_paths: KernelPaths::Protected,
@@ -259,6 +263,13 @@ impl Guest {
     pub(crate) fn configure(&mut self, config: &Config) -> FromGuest {
         self.say(&FromHost::Configure(Box::new(config.clone())));
         self.hear()
+    }
+
+    /// Says something, unless the pod has come to where it makes no sense any more.
+    pub(crate) fn say_in_time(&mut self, message: &FromHost) {
+        if let Ok(bytes) = self.session.send(message) {
+            self.control.write_all(&bytes).unwrap();
+        }
     }
 
     /// Says something.

@@ -150,7 +150,9 @@ fn volumes_are_read_only_and_recursive_as_asked() {
 #[test]
 fn stop_asks_and_force_ends_all_that_was_started() {
     // What is left behind keeps its hands off the outputs: their end is how the test knows that the app is gone.
-    let script = "trap 'echo bye; exit 3' TERM; setsid sleep 1000 > /dev/null 2>&1 & echo up; wait";
+    // It speaks when it has left the group, so that the stop does not reach it.
+    let script = "trap 'echo bye; exit 3' TERM
+        setsid sh -c 'echo up; exec > /dev/null 2>&1; exec sleep 1000' & wait";
     let pod = FLY.pod(&[shell("a", script)]);
     let child = pod.start();
     eventually("the app's number is known", || pod.path.join("pid").exists());
