@@ -4,7 +4,6 @@ use pod_proto::WireError;
 use stage2::assemble::AssembleError;
 use stage2::runner::StartError;
 use stage2::spec::SpecError;
-use std::error::Error;
 use std::io;
 use sys::cgroup::CgroupError;
 use sys::path::PathError;
@@ -60,16 +59,4 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
     fn doing(self, what: &'static str) -> Result<T, InitError> {
         self.map_err(|cause| InitError::Kernel(what, cause.into()))
     }
-}
-
-/// An error and all its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

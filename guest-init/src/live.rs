@@ -320,7 +320,7 @@ impl<'a> Life<'a> {
                     Err(reason) => self.host.say(&refused(&reason)),
                 }
             }
-            Err(error) => self.host.say(&refused(&crate::error::chain(&error))),
+            Err(error) => self.host.say(&refused(&sys::cause::chain(&error))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::boot;
 use crate::call::Caller;
-use crate::error::{Doing, InitError, chain};
+use crate::error::{Doing, InitError};
 use crate::host::Host;
 use crate::live::{Clock, Life};
 use crate::pod;
@@ -12,6 +12,7 @@ use pod_proto::text::Sentence;
 use pod_proto::{Config, FromGuest, FromHost, Preamble};
 use std::io::Write as _;
 use std::time::Duration;
+use sys::cause::chain;
 use sys::signal::{self, Set, number};
 
 /// What this program exits with when it, and not the pod, failed.

@@ -1,5 +1,6 @@
 //! `images PROGRAMS OUT VERSION`: packs every stage1 image from the programs in one folder into another.
 
+use stage1_abi::entry::chain;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,13 +23,6 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 /// Nobody reads what cannot be printed: that is a failure, too.

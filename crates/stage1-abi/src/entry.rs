@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+pub use sys::cause::chain;
 
 /// What an entrypoint exits with when it, and not the app, failed.
 pub const FAILURE: u8 = 254;
@@ -53,18 +54,6 @@ pub fn exit_code<E: Error>(body: impl FnOnce() -> Result<u8, E>) -> u8 {
             FAILURE
         }
     }
-}
-
-/// An error and all its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn say(text: &str) {

@@ -5,6 +5,7 @@
 
 pub mod beneath;
 pub mod capability;
+pub mod cause;
 pub mod cgroup;
 pub mod descriptor;
 pub mod lock;

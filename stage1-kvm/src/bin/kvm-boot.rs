@@ -32,16 +32,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Ending::Reset) => ExitCode::SUCCESS,
         Ok(Ending::Broken(why)) => complain(&why),
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text.push_str(": ");
-                text.push_str(&cause.to_string());
-                source = cause.source();
-            }
-            complain(&text)
-        }
+        Err(error) => complain(&sys::cause::chain(&*error)),
     }
 }
 
