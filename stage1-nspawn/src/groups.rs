@@ -22,7 +22,7 @@ impl Groups {
     pub fn make(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
         let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
         let mut place = Place::of_self(&limits)?;
-        if scope::has_systemd() && place.is_of_a_session() {
+        if cgroup::has_systemd() && place.is_of_a_session() {
             if let Err(error) = scope::enter(&pod.uuid) {
                 log::debug!("no scope of its own for the pod: {error}");
             }

@@ -4,17 +4,9 @@
 //! would live in that login's scope, and end with it.
 
 use crate::bus::{Body, Bus, BusError};
-use std::path::Path;
 
-/// There while systemd is the host's init.
-const RUNNING: &str = "/run/systemd/system";
 /// The slice that virtual machines and containers live in.
 const SLICE: &str = "machine.slice";
-
-/// Whether systemd runs this host.
-pub fn has_systemd() -> bool {
-    Path::new(RUNNING).exists()
-}
 
 /// Moves the calling process into a new scope, and returns when it is there.
 ///

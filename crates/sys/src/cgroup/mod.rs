@@ -12,6 +12,7 @@ mod v1;
 mod v2;
 
 pub use record::{Record, pod_group};
+pub use unit::has_systemd;
 
 use crate::path::{At, PathError};
 use rustix::fs::{Mode, OFlags};
@@ -208,12 +209,9 @@ impl Place {
         let mut leaves = Vec::new();
         for hierarchy in &self.hierarchies {
             let folder = hierarchy.folder.join(name);
-            match rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => {
-                    log::debug!("no group in {}: {error}", hierarchy.folder.display());
-                    continue;
-                }
+            if let Err(error) = make_folder(&folder) {
+                log::debug!("no group in {}: {error}", hierarchy.folder.display());
+                continue;
             }
             leaves.push(Leaf {
                 version: self.version,
@@ -253,6 +251,14 @@ impl Leaf {
     fn open_door(&self) -> Result<OwnedFd, PathError> {
         open_door(&self.folder, self.version)?
             .ok_or_else(|| PathError::new("open", &self.folder, Errno::NOENT))
+    }
+}
+
+/// Makes a group's folder, if it is not there.
+fn make_folder(folder: &Path) -> Result<(), Errno> {
+    match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
     }
 }
 
@@ -302,10 +308,7 @@ impl Group {
                 v2::pass_on(&leaf.folder, &self.passes)?;
             }
             let folder = leaf.folder.join(inner_name(app));
-            match rustix::fs::mkdir(&folder, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(PathError::new("mkdir", folder, error).into()),
-            }
+            make_folder(&folder).at("mkdir", &folder)?;
             leaves.push(Leaf {
                 version: leaf.version,
                 controllers: leaf.controllers.clone(),

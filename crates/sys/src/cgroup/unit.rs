@@ -1,5 +1,15 @@
 //! Units of systemd, read off the paths of groups: no bus is needed to know who one belongs to.
 
+use std::path::Path;
+
+/// There while systemd is the host's init.
+const RUNNING: &str = "/run/systemd/system";
+
+/// Whether systemd runs this host.
+pub fn has_systemd() -> bool {
+    Path::new(RUNNING).exists()
+}
+
 /// A unit of systemd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unit {

@@ -1,18 +1,16 @@
 //! Version 2: one hierarchy, in which a group that passes controllers on may have no processes of its own, unless it is
 //! the root. So a limit asks for more than a folder: [`seat`] finds out what the caller's group allows.
 
-use super::unit::Unit;
-use super::{CgroupError, Hierarchy, Leaf, Limits, Usage, has_magic, mounted, quota, write};
+use super::unit::{Unit, has_systemd};
+use super::{
+    CgroupError, Hierarchy, Leaf, Limits, Usage, has_magic, make_folder, mounted, quota, write,
+};
 use crate::path::{At, PathError};
-use rustix::fs::Mode;
-use rustix::io::Errno;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// `f_type` of a version 2 hierarchy.
 const MAGIC: u64 = 0x6367_7270;
-/// There while systemd is the host's init.
-const SYSTEMD: &str = "/run/systemd/system";
 /// systemd marks the groups that it leaves to others; the second is for those that a user may have.
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 /// Where whoever called goes, so that its old group may pass controllers on.
@@ -77,10 +75,7 @@ impl Seat {
     pub(super) fn take(&self, parent: &Path, group: &Path) -> Result<(), CgroupError> {
         if let Self::Vacated(_) = self {
             let supervisor = group.join(SUPERVISOR);
-            match rustix::fs::mkdir(&supervisor, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(PathError::new("mkdir", supervisor, error).into()),
-            }
+            make_folder(&supervisor).at("mkdir", &supervisor)?;
             write(&supervisor.join("cgroup.procs"), "0")?;
         }
         pass_on(parent, self.controllers())
@@ -149,7 +144,7 @@ impl Facts {
     fn of(own: &Hierarchy) -> Self {
         let folder = own.folder.as_path();
         let me = std::process::id().to_string();
-        let unit = Unit::of(&own.path).filter(|_| Path::new(SYSTEMD).exists());
+        let unit = Unit::of(&own.path).filter(|_| has_systemd());
         let parent = folder.parent().filter(|_| own.path != "/");
         // A process of another pid namespace is shown as 0.
         let shared = words(&folder.join("cgroup.procs")).iter().any(|pid| *pid != me);
