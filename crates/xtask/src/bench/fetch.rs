@@ -171,13 +171,14 @@ impl Place {
             .collect())
     }
 
-    /// Each layer into a folder of its own, nothing verified.
+    /// Each layer into a folder of its own, nothing verified. Markers of what is gone are no files, and may even lie below
+    /// one.
     fn least(&self, corpus: &Path, image: &str) -> Result<Vec<String>, TaskError> {
         let out = self.ground.word("out");
         let all = layers(corpus, image)?;
         let line = |(index, blob): (usize, &PathBuf)| {
-            let (tar, blob) =
-                ("tar --extract --preserve-permissions --numeric-owner", blob.display());
+            let tar = "tar --extract --preserve-permissions --numeric-owner --exclude='.wh.*'";
+            let blob = blob.display();
             format!("mkdir {out}/{index}\nzcat {blob} | {tar} -C {out}/{index}\n")
         };
         let steps: String = all.iter().enumerate().map(line).collect();
