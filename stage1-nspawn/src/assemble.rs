@@ -1,7 +1,6 @@
 //! The roots of a pod's apps: what of the host is shown in them, and which of them the supervisor lives in.
 
-use crate::error::{Doing, RunError};
-use crate::pod::{Dialogue, Pod, PodApp};
+use pod_host::{Dialogue, Doing, Pod, PodApp, RunError};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::termios::{Winsize, tcgetwinsize};
 use stage1_abi::{DnsMode, PodDir, pod_dir};

@@ -4,9 +4,8 @@
 //! the pod in one call, and lets a child, born inside, execute the command: at no time can the pod see a process that
 //! has left the host only half, or a descriptor of the host's.
 
-use crate::error::{Doing, RunError};
-use crate::pod;
 use crate::run::NAMESPACES;
+use pod_host::{Doing, RunError, pod};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -55,7 +54,7 @@ pub fn enter() -> Result<u8, RunError> {
     };
     let spec = AppSpec::new(app, &pod::image(&dir, &args.app)?, switches)?;
     let env = spec.env_inside(std::env::var_os("TERM"))?;
-    let doors = crate::gc::recorded(&dir)?.doors(Some(&args.app))?;
+    let doors = pod_host::gc::recorded(&dir)?.doors(Some(&args.app))?;
     let mounts = mount_namespace(&dir, &args)?;
 
     // Nothing that needs the host may come after this.

@@ -12,17 +12,9 @@
 //! two is killed, the kernel ends every process of the pod (death signal, pid namespace) and drops the lock.
 
 pub mod assemble;
-pub mod bus;
 pub mod control;
 pub mod enter;
-pub mod error;
-pub mod gc;
-pub mod groups;
-pub mod logfile;
-pub mod outputs;
-pub mod pod;
+pub mod isolation;
 pub mod run;
-pub mod scope;
 pub mod stop;
 pub mod supervise;
-pub mod terminal;

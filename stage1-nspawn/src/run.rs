@@ -2,13 +2,11 @@
 //! caller's terminal and signals, the pod's files and its control groups.
 
 use crate::control::{self, Control, Message};
-use crate::error::{Doing, RunError};
-use crate::groups::Groups;
-use crate::logfile::{Log, Stream};
-use crate::outputs::{Outputs, Ready};
-use crate::pod::{Dialogue, Pod};
+use crate::isolation::Isolation;
 use crate::supervise::{self, SIGNALS};
-use crate::terminal::{Keyboard, Said};
+use pod_host::{
+    Dialogue, Doing, Groups, Keyboard, Log, Outputs, Pod, Ready, RunError, Said, Stream,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -35,11 +33,14 @@ pub fn run() -> Result<u8, RunError> {
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let lock = stage1_abi::lock::inherited().map_err(RunError::Lock)?;
     let dir = PodDir::current()?;
+    let isolation = Isolation::of(&args)?;
     let pod = Pod::read(&dir, &args)?;
     folders(&pod, &dir)?;
-    let groups = Groups::make(&pod, &dir)?;
+    let apps: Vec<_> =
+        pod.apps.iter().map(|app| (app.spec.name.as_str(), app.spec.limits)).collect();
+    let groups = Groups::make(&pod.uuid, &apps, &dir)?;
     let parent = rustix::process::getpid();
-    let result = start(&pod, &dir, &args, &groups);
+    let result = start((&pod, isolation), &dir, &args, &groups);
     // In the clone an error is all that comes back, to be told like any other; what is P0's stays.
     if rustix::process::getpid() == parent {
         groups.remove();
@@ -77,15 +78,20 @@ fn folders(pod: &Pod, dir: &PodDir) -> Result<(), RunError> {
 }
 
 /// Clones PID 1 and stays with it until it is gone.
-fn start(pod: &Pod, dir: &PodDir, args: &RunArgs, groups: &Groups) -> Result<End, RunError> {
+fn start(
+    (pod, isolation): (&Pod, Isolation),
+    dir: &PodDir,
+    args: &RunArgs,
+    groups: &Groups,
+) -> Result<End, RunError> {
     warn_about_scores(pod);
     let (outside, inside) = control::pair().doing("cannot make a socket pair")?;
     let (outputs, ends) = plumb(pod, dir, groups)?;
     supervise::hold_signals().doing("cannot hold signals")?;
-    match sys::process::clone(pod.namespaces).doing("cannot clone into new namespaces")? {
+    match sys::process::clone(isolation.namespaces).doing("cannot clone into new namespaces")? {
         Cloned::Child => {
             drop((outputs, outside));
-            match supervise::supervise(pod, dir, &inside, ends) {
+            match supervise::supervise((pod, isolation), dir, &inside, ends) {
                 // The kernel closes what is open, the lock among it, and ends what is left of the pod.
                 Ok(code) => sys::process::leave(code.into()),
                 Err(error) => Err(error),
@@ -268,7 +274,9 @@ impl Outside<'_> {
         let copy =
             rustix::io::fcntl_dupfd_cloexec(&master, 3).doing("cannot share the terminal")?;
         self.outputs.add(0, Stream::Out, master);
-        self.keyboard = Some(Keyboard::new(copy).doing("cannot connect the terminal")?);
+        let keyboard = Keyboard::new(copy).doing("cannot connect the terminal")?;
+        keyboard.resize();
+        self.keyboard = Some(keyboard);
         Ok(())
     }
 

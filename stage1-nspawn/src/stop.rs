@@ -1,6 +1,6 @@
 //! `stop`: asks PID 1 of a pod to end it in order, or ends it at once.
 
-use crate::error::{Doing, RunError};
+use pod_host::{Doing, RunError};
 use rustix::process::{Pid, PidfdFlags};
 use stage1_abi::{PodDir, StopArgs};
 use std::os::fd::{AsFd, OwnedFd};

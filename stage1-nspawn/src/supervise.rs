@@ -2,9 +2,9 @@
 
 use crate::assemble;
 use crate::control::{Control, Message};
-use crate::error::{Doing, RunError};
-use crate::pod::Pod;
+use crate::isolation::Isolation;
 use crate::run::NAMESPACES;
+use pod_host::{Doing, Pod, RunError};
 use rustix::process::Pid;
 use stage1_abi::PodDir;
 use stage2::supervision::{Act, GRACE, Phase, StopOrder};
@@ -31,7 +31,7 @@ pub const SIGNALS: [i32; 8] = [
 /// # Errors
 /// Set-up failed: no app was started.
 pub fn supervise(
-    pod: &Pod,
+    (pod, isolation): (&Pod, Isolation),
     dir: &PodDir,
     control: &Control,
     ends: Vec<Ends>,
@@ -40,7 +40,7 @@ pub fn supervise(
     sys::process::hide().doing("cannot hide the supervisor")?;
     rustix::process::setsid().doing("cannot start a session")?;
     sys::namespace::set_hostname(&pod.hostname).doing("cannot set the host name")?;
-    if pod.own_network {
+    if isolation.own_network {
         sys::namespace::loopback_up().doing("cannot bring the loopback interface up")?;
     }
     let previous = rustix::process::umask(rustix::fs::Mode::empty());

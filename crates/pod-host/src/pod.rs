@@ -8,7 +8,6 @@ use stage2::mounts::{self, Duplicates, Habits, Unfilled};
 use stage2::spec::{CapabilityRule, SeccompRule, Switches};
 use stage2::{AppSpec, MountPlan, RootFiles};
 use sys::mount::Depth;
-use sys::namespace::Kinds;
 
 /// One app.
 #[derive(Debug)]
@@ -39,10 +38,6 @@ pub struct Pod {
     pub uuid: String,
     /// Its host name.
     pub hostname: String,
-    /// The namespaces it gets.
-    pub namespaces: Kinds,
-    /// Whether its network is its own and needs a loopback interface.
-    pub own_network: bool,
     /// Whether kernel paths are protected.
     pub kernel_paths: KernelPaths,
     /// How its app is talked to.
@@ -59,7 +54,7 @@ impl Pod {
     /// # Errors
     /// Something is malformed, or is asked for and not there.
     pub fn read(dir: &PodDir, args: &RunArgs) -> Result<Self, RunError> {
-        let (network, own_network) = network(args)?;
+        absent(args)?;
         let has = |switch| args.switches.contains(&switch);
         let rule = Switches {
             capabilities: if has(Switch::DisableCapabilities) {
@@ -109,8 +104,6 @@ impl Pod {
             apps,
             uuid: args.uuid.to_string(),
             hostname: args.hostname.clone().unwrap_or_else(|| format!("rkt-{}", args.uuid)),
-            namespaces: Kinds::MOUNT.and(Kinds::PID).and(Kinds::UTS).and(ipc(args)?).and(network),
-            own_network,
             kernel_paths: if has(Switch::DisablePaths) {
                 KernelPaths::Open
             } else {
@@ -148,30 +141,14 @@ fn bad(what: &str, problem: &str) -> RunError {
     RunError::Manifest { what: what.to_owned(), problem: problem.to_owned() }
 }
 
-fn network(args: &RunArgs) -> Result<(Kinds, bool), RunError> {
+/// What no stage1 has yet.
+fn absent(args: &RunArgs) -> Result<(), RunError> {
     let refuse = |what: &str| Err(RunError::NotThere(format!("{what} is not there yet")));
-    if args.private_users.is_some() {
-        return refuse("--private-users");
-    }
     if args.mds_token.is_some() {
         return refuse("the metadata service (--mds-register)");
     }
     if args.switches.contains(&Switch::Mutable) {
         return refuse("a mutable pod");
     }
-    match args.net.as_str() {
-        "none" => Ok((Kinds::NET, true)),
-        "host" => Ok((Kinds::NONE, false)),
-        other => Err(RunError::NotThere(format!(
-            "the network {other:?} is not there yet: choose --net=none or --net=host"
-        ))),
-    }
-}
-
-fn ipc(args: &RunArgs) -> Result<Kinds, RunError> {
-    match args.ipc.as_deref() {
-        None | Some("" | "auto" | "private") => Ok(Kinds::IPC),
-        Some("parent") => Ok(Kinds::NONE),
-        Some(other) => Err(RunError::Ipc(other.to_owned())),
-    }
+    Ok(())
 }

@@ -40,7 +40,8 @@ pub struct Keyboard {
     master: OwnedFd,
     pending: Vec<u8>,
     open: bool,
-    escape: Escape,
+    /// None where what comes in are no keys.
+    escape: Option<Escape>,
 }
 
 /// What the keyboard said.
@@ -58,11 +59,21 @@ impl Keyboard {
     /// # Errors
     /// As fcntl(2).
     pub fn new(master: OwnedFd) -> io::Result<Self> {
+        Self::passing(master, Some(Escape::default()))
+    }
+
+    /// Connects standard input, whatever it is, with a socket that leads to the app's input.
+    ///
+    /// # Errors
+    /// As fcntl(2).
+    pub fn piped(socket: OwnedFd) -> io::Result<Self> {
+        Self::passing(socket, None)
+    }
+
+    fn passing(master: OwnedFd, escape: Option<Escape>) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&master)?;
         rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK)?;
-        let keyboard = Self { master, pending: Vec::new(), open: true, escape: Escape::default() };
-        keyboard.resize();
-        Ok(keyboard)
+        Ok(Self { master, pending: Vec::new(), open: true, escape })
     }
 
     /// Gives the app's terminal the caller's size.
@@ -89,11 +100,17 @@ impl Keyboard {
             Err(Errno::INTR | Errno::AGAIN) => Said::Keys,
             Ok(0) | Err(_) => {
                 self.open = false;
+                if self.escape.is_none()
+                    && let Err(error) =
+                        rustix::net::shutdown(&self.master, rustix::net::Shutdown::Write)
+                {
+                    log::debug!("cannot end the app's input: {error}");
+                }
                 Said::Keys
             }
             Ok(length) => {
                 let keys = keys.get(..length).unwrap_or_default();
-                if self.escape.pressed(keys, Instant::now()) {
+                if self.escape.as_mut().is_some_and(|e| e.pressed(keys, Instant::now())) {
                     return Said::Kill;
                 }
                 self.pending.extend_from_slice(keys);

@@ -1,7 +1,6 @@
 //! The control groups of a pod: one for all of it, and one an app inside where apps differ or have limits.
 
 use crate::error::RunError;
-use crate::pod::Pod;
 use crate::scope;
 use stage1_abi::{PodDir, pod_dir};
 use sys::cgroup::{self, CgroupError, Group, Limits, Place, Record};
@@ -15,26 +14,26 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Makes them. Under systemd, a pod that was started by hand gets a scope of its own first.
+    /// Makes them, for apps with these names and limits. Under systemd, a pod that was started by hand gets a scope of its own first.
     ///
     /// # Errors
     /// What an app asks for cannot be had: nothing is left then.
-    pub fn make(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
-        let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
+    pub fn make(uuid: &str, apps: &[(&str, Limits)], dir: &PodDir) -> Result<Self, RunError> {
+        let limits: Vec<Limits> = apps.iter().map(|(_, limits)| *limits).collect();
         let mut place = Place::of_self(&limits)?;
         if cgroup::has_systemd() && place.is_of_a_session() {
-            if let Err(error) = scope::enter(&pod.uuid) {
+            if let Err(error) = scope::enter(uuid) {
                 log::debug!("no scope of its own for the pod: {error}");
             }
             // Also after a failure: a job that was not waited for may have been done.
             place = Place::of_self(&limits)?;
         }
         let place = place.settle(&limits)?;
-        let name = cgroup::pod_group(&pod.uuid);
+        let name = cgroup::pod_group(uuid);
         let record = place.record(&name);
         // Recorded before it is made: whoever cleans up after us finds it.
         dir.write(pod_dir::SUBCGROUP, record.text().as_bytes())?;
-        let apps = fill(pod, &place, &name).inspect_err(|_| leave(&record))?;
+        let apps = fill(apps, &place, &name).inspect_err(|_| leave(&record))?;
         Ok(Self { record, apps })
     }
 
@@ -44,16 +43,16 @@ impl Groups {
     }
 }
 
-fn fill(pod: &Pod, place: &Place, name: &str) -> Result<Vec<Group>, CgroupError> {
+fn fill(apps: &[(&str, Limits)], place: &Place, name: &str) -> Result<Vec<Group>, CgroupError> {
     let group = place.make(name)?;
-    let apps = match pod.apps.as_slice() {
+    let groups = match apps {
         [_] if !group.needs_inner() => vec![group],
-        apps => apps.iter().map(|app| group.inner(&app.spec.name)).collect::<Result<_, _>>()?,
+        apps => apps.iter().map(|(app, _)| group.inner(app)).collect::<Result<_, _>>()?,
     };
-    for (app, group) in pod.apps.iter().zip(&apps) {
-        group.limit(&app.spec.limits)?;
+    for ((_, limits), group) in apps.iter().zip(&groups) {
+        group.limit(limits)?;
     }
-    Ok(apps)
+    Ok(groups)
 }
 
 fn leave(record: &Record) {
