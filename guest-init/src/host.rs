@@ -103,14 +103,14 @@ impl Host {
         }
     }
 
-    /// Says what is left unsaid and waits until the host closes, for at most this long.
-    pub fn part(mut self, at_most: Duration) {
-        let end = Instant::now() + at_most;
+    /// Says what is left unsaid and waits until the host closes, for at most this long if there is a limit.
+    pub fn part(mut self, at_most: Option<Duration>) {
+        let end = at_most.map(|time| Instant::now() + time);
         loop {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             let interest = self.interest();
-            let ready = poll(&mut [PollFd::new(&self.fd, interest)], Some(left));
-            let over = left.is_zero() || ready.is_err();
+            let ready = poll(&mut [PollFd::new(&self.fd, interest)], left);
+            let over = left.is_some_and(|left| left.is_zero()) || ready.is_err();
             if over || self.flush().is_err() || self.listen().is_err() {
                 return;
             }

@@ -109,6 +109,6 @@ fn refuse(mut host: Host, config: &Config, error: &InitError) {
     let sentence = Sentence::new(&chain(error));
     log::debug!("{} is not to be", config.hostname);
     if host.say(&FromGuest::Failed(sentence)).is_ok() {
-        host.part(PARTING);
+        host.part(Some(PARTING));
     }
 }

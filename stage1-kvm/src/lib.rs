@@ -6,8 +6,29 @@
 //! arch     what only this processor knows: CPUID, registers, ACPI tables, the map of addresses
 //! devices  what the guest may speak to; every byte of it is hostile
 //! ```
+//!
+//! The pod's main process is a supervisor, which clones the monitor and stays outside:
+//!
+//! ```text
+//! stage0 --exec--> kvm-run   reads the pod, refuses what cannot be, opens files (run, configure, size), clones ──► monitor
+//!                  keeps the lock, terminal, signals, status and log files (supervise)                  machine, vmm
+//!                  hears the guest over connections that the monitor hands out (host)   ◄── line ──
+//! kvm-enter        asks the supervisor for a command inside, and carries its streams itself (enter, host::door)
+//! kvm-stop         signals the supervisor
+//! ```
+//!
+//! Invariant: the monitor dies with its supervisor, by its death signal; it holds the pod's lock, so the pod is over when both are.
 
 pub mod arch;
 pub mod boot;
+pub mod configure;
 pub mod devices;
+pub mod enter;
+pub mod error;
+pub mod host;
+pub mod machine;
+pub mod run;
+pub mod size;
+pub mod stop;
+pub mod supervise;
 pub mod vmm;

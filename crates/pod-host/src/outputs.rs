@@ -138,8 +138,12 @@ impl Outputs {
 
     /// Whether everything was read and passed on.
     pub fn done(&self) -> bool {
+        self.all_read() && self.sinks.iter().all(|sink| sink.pending.is_empty())
+    }
+
+    /// Whether everything was read, though perhaps not passed on.
+    pub fn all_read(&self) -> bool {
         self.sources.iter().all(|source| source.fd.is_none())
-            && self.sinks.iter().all(|sink| sink.pending.is_empty())
     }
 
     /// Carries what is ready.

@@ -22,6 +22,7 @@
 //! logs/APP                    what the app wrote to its outputs             stage1
 //! rkt/status/APP              exit status, decimal; APP-signal beside it if a signal ended the app
 //! rkt/supervisor-status       link to `ready` once the supervisor is up     stage1
+//! rkt/failure                 why the pod did not come to its end by itself  stage1
 //! rkt/resolv.conf, rkt/hosts  DNS files that flags asked for                stage0
 //! ```
 //!
@@ -84,6 +85,8 @@ pub const RUNTIME_CONFIG: &str = "runtime-config";
 pub const LOGS: &str = "logs";
 /// Folder of what a stage1 tells about its apps.
 pub const STATE: &str = "rkt";
+/// Where a stage1 whose root is shared says why a pod did not come to its end.
+const FAILURE: &str = "rkt/failure";
 
 /// Where stage0 mounts or copies an app's root for a stage1 that does not do so itself.
 pub fn mounted_root(app: &str) -> String {
@@ -473,6 +476,22 @@ impl PodDir {
             self.write(&format!("{name}-signal"), signal.to_string().as_bytes())?;
         }
         self.write(&name, code.to_string().as_bytes())
+    }
+
+    /// Records why the pod did not come to its end by itself ([`Self::ensure_state`] was called).
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn write_failure(&self, why: &str) -> Result<(), PathError> {
+        self.write(FAILURE, why.as_bytes())
+    }
+
+    /// Why the pod did not come to its end by itself, if a stage1 has said so.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no text.
+    pub fn failure(&self) -> Result<Option<String>, PodDirError> {
+        self.read_text(&format!("{}/failure", self.state_dir()?))
     }
 
     /// Makes the folders below `rkt/`.

@@ -1,0 +1,7 @@
+//! The `stop` entrypoint.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stage1_abi::entry::main(stage1_kvm::stop::stop)
+}

@@ -1,0 +1,109 @@
+//! The supervisor's start: reads the pod, refuses what a machine cannot give, opens everything, clones the monitor.
+
+use crate::configure::{self, Configured, Shown};
+use crate::error::MachineError;
+use crate::host::line::{self, Teller};
+use crate::machine::{self, GuestLog, Parts};
+use crate::size::Size;
+use crate::supervise::{Monitor, SIGNALS, Supervisor};
+use pod_host::{Doing as _, Groups, Log, Outputs, Pod};
+use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
+use sys::cgroup::{Doors, Group, Limits};
+use sys::namespace::Kinds;
+use sys::process::Cloned;
+use sys::signal::{self, Set, number};
+
+/// Becomes the pod's supervisor, or in the clone its monitor; the pod's exit code.
+///
+/// # Errors
+/// The pod did not start, or did not come to its end by itself.
+pub fn run() -> Result<u8, MachineError> {
+    let args = RunArgs::decode(std::env::args_os().skip(1))?;
+    stage1_abi::entry::start_log(args.switches.contains(&Switch::Debug));
+    sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
+    let lock = stage1_abi::lock::inherited().map_err(pod_host::RunError::Lock)?;
+    let dir = PodDir::current()?;
+    configure::refuse(&args)?;
+    let pod = Pod::read(&dir, &args)?;
+    let log =
+        if args.switches.contains(&Switch::Debug) { GuestLog::Shown } else { GuestLog::Silent };
+    let plans = pod.apps.iter().map(|app| app.plan.clone()).collect();
+    let shown = Shown { shares: Vec::new(), plans };
+    let configured = configure::configure(&pod, &dir, shown, configure::dialogue(&pod)?)?;
+    let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
+    let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let parts = Parts::open(Size::of(&limits, host), &configured.images, log)?;
+    dir.ensure_state()?;
+    // Limits of apps hold in the guest. On the host there is one group, for all that the machine is made of.
+    let groups = Groups::make(&pod.uuid, &[("machine", Limits::default())], &dir)?;
+    let parent = rustix::process::getpid();
+    let result = start(&pod, &dir, &args, (configured, parts, &groups));
+    // In the clone what is the supervisor's stays.
+    if rustix::process::getpid() == parent {
+        groups.remove();
+    }
+    drop(lock);
+    result
+}
+
+fn start(
+    pod: &Pod,
+    dir: &PodDir,
+    args: &RunArgs,
+    (configured, parts, groups): (Configured, Parts, &Groups),
+) -> Result<u8, MachineError> {
+    let (listener, teller) = line::pair().doing("cannot make a socket pair")?;
+    let outputs = outputs(pod, dir)?;
+    signal::set_default(number::CHILD);
+    Set::of(&SIGNALS).block_only().doing("cannot hold signals")?;
+    let doors = groups.apps.iter().map(Group::doors).collect::<Result<Vec<_>, _>>()?;
+    let kinds = Kinds::MOUNT.and(Kinds::UTS).and(Kinds::IPC).and(Kinds::NET).and(Kinds::PID);
+    match sys::process::clone(kinds).doing("cannot clone into new namespaces")? {
+        Cloned::Child => {
+            drop((outputs, listener, configured));
+            monitor(parts, teller, &doors)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop((parts, teller, doors));
+            dir.write_runtime_config(&RuntimeConfig::of(args))?;
+            let monitor = Monitor { pid, pidfd };
+            let supervisor = Supervisor::new(dir, configured.config, (monitor, listener), outputs);
+            let mut supervisor = supervisor?;
+            let result = dir
+                .write_pid(rustix::process::getpid().as_raw_nonzero().get())
+                .map_err(MachineError::from)
+                .and_then(|()| supervisor.attend());
+            if let Err(error) = &result {
+                supervisor.kill();
+                dir.write_failure(&sys::cause::chain(error))?;
+            }
+            result
+        }
+    }
+}
+
+/// The monitor's life, in namespaces of its own.
+fn monitor(parts: Parts, teller: Teller, doors: &[Doors]) -> Result<u8, MachineError> {
+    sys::process::die_with_parent().doing("cannot tie the machine to its supervisor")?;
+    sys::process::hide().doing("cannot hide the machine")?;
+    rustix::process::setsid().doing("cannot start a session")?;
+    for doors in doors {
+        doors.enter().doing("cannot enter the pod's control group")?;
+    }
+    machine::live(parts, teller)?;
+    // The kernel closes what is open, the lock among it.
+    sys::process::leave(0)
+}
+
+/// What apps write, on its way to the caller and into the logs.
+fn outputs(pod: &Pod, dir: &PodDir) -> Result<Outputs, MachineError> {
+    let mut logs = Vec::with_capacity(pod.apps.len());
+    for app in &pod.apps {
+        let folder =
+            rustix::io::fcntl_dupfd_cloexec(dir, 3).doing("cannot share the pod folder")?;
+        logs.push(Log::new(folder, pod_dir::LOGS, &app.spec.name));
+    }
+    let names =
+        (pod.apps.len() > 1).then(|| pod.apps.iter().map(|app| app.spec.name.clone()).collect());
+    Ok(Outputs::new(logs, names))
+}
