@@ -17,6 +17,12 @@ pub enum Can {
     Handlers,
     /// Let a mount that the app makes below a volume appear on the host.
     PropagateMounts,
+    /// Share a namespace with the host: its network, its IPC.
+    ShareWithHost,
+    /// Show a device of the host's as a volume.
+    DeviceVolumes,
+    /// Export what a pod has left when it is over.
+    ExportExited,
 }
 
 /// One stage1.
@@ -44,15 +50,48 @@ pub const NSPAWN: Flavour = Flavour {
         Can::Limit,
         Can::EmptyVolumes,
         Can::Handlers,
+        Can::ShareWithHost,
+        Can::DeviceVolumes,
+        Can::ExportExited,
     ],
 };
 
 /// One app with the host's rights.
-pub const FLY: Flavour =
-    Flavour { name: "fly", select: &["--stage1-name=fly"], net: &[], can: &[Can::PropagateMounts] };
+pub const FLY: Flavour = Flavour {
+    name: "fly",
+    select: &["--stage1-name=fly"],
+    net: &[],
+    can: &[Can::PropagateMounts, Can::ShareWithHost, Can::DeviceVolumes, Can::ExportExited],
+};
+
+/// A kernel of the pod's own.
+pub const KVM: Flavour = Flavour {
+    name: "kvm",
+    select: &["--stage1-name=kvm"],
+    net: &["--net=none"],
+    can: &[
+        Can::SeveralApps,
+        Can::Namespaces,
+        Can::Restrict,
+        Can::Limit,
+        Can::EmptyVolumes,
+        Can::Handlers,
+    ],
+};
 
 /// All of them.
-pub const FLAVOURS: [Flavour; 2] = [NSPAWN, FLY];
+const ALL: [Flavour; 3] = [NSPAWN, FLY, KVM];
+
+/// Those that tests run in: the ones that run on any host, or those whose names `RKT_TEST_FLAVOURS` has, separated by
+/// commas, on a host that has what they need.
+pub fn flavours() -> Vec<Flavour> {
+    let named = std::env::var("RKT_TEST_FLAVOURS").unwrap_or_else(|_| "nspawn,fly".to_owned());
+    let find = |name: &str| ALL.into_iter().find(|flavour| flavour.name == name);
+    named
+        .split(',')
+        .map(|name| find(name).unwrap_or_else(|| panic!("no flavour {name:?}")))
+        .collect()
+}
 
 impl Flavour {
     /// Whether it can do this.
@@ -63,11 +102,10 @@ impl Flavour {
 
 /// Runs a test in every flavour that can do all of this, each time saying in which.
 pub fn each(wanted: &[Can], test: impl Fn(&Flavour)) {
-    let mut count = 0;
-    for flavour in FLAVOURS.iter().filter(|flavour| wanted.iter().all(|&what| flavour.can(what))) {
+    let can = |flavour: &Flavour| wanted.iter().all(|&what| flavour.can(what));
+    assert!(ALL.iter().any(can), "no flavour can do {wanted:?}");
+    for flavour in flavours().iter().filter(|flavour| can(flavour)) {
         println!("--- {}", flavour.name);
         test(flavour);
-        count += 1;
     }
-    assert!(count > 0, "no flavour can do {wanted:?}");
 }

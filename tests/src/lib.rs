@@ -31,7 +31,7 @@ pub mod server;
 pub mod stub;
 pub mod wait;
 
-pub use flavour::{Can, FLAVOURS, FLY, Flavour, NSPAWN};
+pub use flavour::{Can, FLY, Flavour, KVM, NSPAWN, flavours};
 pub use image::Image;
 pub use program::{Output, Running};
 pub use registry::Registry;

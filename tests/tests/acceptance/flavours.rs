@@ -4,7 +4,7 @@ use serde_json::json;
 use std::fs;
 use std::process::Command;
 use testkit::sandbox::dist;
-use testkit::{FLAVOURS, FLY, Image, NSPAWN, Output, Rkt, Running, Stub, wait};
+use testkit::{FLY, Image, NSPAWN, Output, Rkt, Running, Stub, flavours, wait};
 
 #[test]
 fn a_broken_stage1_that_nobody_named_is_in_nobodys_way() {
@@ -355,7 +355,7 @@ fn stop_ends_the_whole_group_of_a_fly_app() {
 
 #[test]
 fn every_flavour_has_a_file_beside_the_program() {
-    for flavour in FLAVOURS {
+    for flavour in flavours() {
         let rkt = Rkt::new();
         let id = rkt.fetch(dist(&format!("stage1-{}.aci", flavour.name)).to_str().unwrap());
         let manifest = rkt.run(&["image", "cat-manifest", &id]).ok().json();

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use testkit::flavour::each;
 use testkit::program::tool;
-use testkit::{FLAVOURS, Flavour, Image, NSPAWN, Registry, Rkt, Running, corpus, needs, oci, wait};
+use testkit::{Flavour, Image, NSPAWN, Registry, Rkt, Running, corpus, flavours, needs, oci, wait};
 
 /// Starts a pod, and waits until it can be entered.
 #[track_caller]
@@ -146,7 +146,7 @@ pub(crate) fn nginx_serves_as_it_is(rkt: &Rkt, id: &str) {
 pub(crate) fn nginx_serves_on_the_network_of_the_host(rkt: &Rkt, id: &str) {
     rkt.file("html/index.html", "served from a volume\n");
     let volume = format!("--volume=html,kind=host,readOnly=true,source={}", rkt.word("html"));
-    for flavour in &FLAVOURS {
+    for flavour in &flavours() {
         let port = free_port();
         let text = format!(
             "daemon off; error_log /dev/stdout notice; pid /run/here.pid; events {{ }}\n\
