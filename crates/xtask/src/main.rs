@@ -47,7 +47,7 @@ const TASKS: [Task; 12] = [
     },
     Task {
         name: "kernel",
-        about: "a micro-VM's kernel in target/kernel: built, or the distribution's [--kernel=stock]",
+        about: "a micro-VM's kernel in the user's cache: built, or the distribution's [--kernel=stock]",
         run: kernel::run,
     },
     Task {

@@ -1,15 +1,17 @@
-//! `kernel`: what a micro-VM boots, in a folder of its own below `target/kernel`.
+//! `kernel`: what a micro-VM boots, in a folder of its own below CACHE, which is `~/.cache/rkt/kernel` or lies in
+//! `$XDG_CACHE_HOME`.
 //!
 //! ```text
-//! target/kernel/KEY/vmlinux              built of Debian's source with images/kernel/linux-6.12.config; no modules
-//! target/kernel/KEY/config               all of its options
-//! target/kernel/stock-KEY/vmlinux        the distribution's own, taken out of its package
-//! target/kernel/stock-KEY/modules/*.ko   those that a pod needs there, plain and without signatures
-//! target/kernel/stock-KEY/modules/ORDER  their names in the order in which they can be loaded, one a line
+//! CACHE/KEY/vmlinux              built of Debian's source with images/kernel/linux-6.12.config; no modules
+//! CACHE/KEY/config               all of its options
+//! CACHE/stock-KEY/vmlinux        the distribution's own, taken out of its package
+//! CACHE/stock-KEY/modules/*.ko   those that a pod needs there, plain and without signatures
+//! CACHE/stock-KEY/modules/ORDER  their names in the order in which they can be loaded, one a line
 //! ```
 //!
 //! A key is made of all that the content depends on, so a folder that is there is never made again, and one that is not
-//! whole never has such a name. Packages are downloaded and unpacked, never installed.
+//! whole never has such a name: who keeps CACHE from one clone to the next builds once. Packages are downloaded and
+//! unpacked, never installed.
 
 mod bzimage;
 mod elf;
@@ -53,8 +55,7 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
     let folder = provide(workspace, kernel)?;
     let file = folder.join("vmlinux");
     let size = fs::metadata(&file).at("read", &file)?.len();
-    let shown = file.strip_prefix(workspace.root()).unwrap_or(&file);
-    say::line(&format!("{size:>9} {}", shown.display()));
+    say::line(&format!("{size:>9} {}", file.display()));
     Ok(())
 }
 
@@ -62,6 +63,6 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
 pub(crate) fn provide(workspace: &Workspace, kernel: Kernel) -> Result<PathBuf, TaskError> {
     match kernel {
         Kernel::Own => own::provide(workspace),
-        Kernel::Stock => stock::provide(workspace),
+        Kernel::Stock => stock::provide(),
     }
 }

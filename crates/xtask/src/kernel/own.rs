@@ -70,7 +70,7 @@ pub(super) fn provide(workspace: &Workspace) -> Result<PathBuf, TaskError> {
     setup::install(&NEEDS, "building a kernel needs")?;
     let path = workspace.path(OPTIONS);
     let wanted = fs::read_to_string(&path).at("read", &path)?;
-    let shelf = Shelf::open(workspace)?;
+    let shelf = Shelf::of_user()?;
     let tools = tools()?;
     let name = |source: &Package| {
         key(&[

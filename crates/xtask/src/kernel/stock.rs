@@ -6,7 +6,7 @@ use super::{bzimage, elf, modules};
 use crate::error::{At, TaskError};
 use crate::say;
 use crate::setup::{self, Need};
-use crate::workspace::{Workspace, call};
+use crate::workspace::call;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -40,9 +40,9 @@ const NEEDS: [Need; 6] = [
 ];
 
 /// Takes it out of its package unless that was done; its folder.
-pub(super) fn provide(workspace: &Workspace) -> Result<PathBuf, TaskError> {
+pub(super) fn provide() -> Result<PathBuf, TaskError> {
     setup::install(&NEEDS, "unpacking a kernel needs")?;
-    let shelf = Shelf::open(workspace)?;
+    let shelf = Shelf::of_user()?;
     let wanted = MODULES.join(" ");
     let name = |image: &Package| {
         let key = key(&[
