@@ -14,6 +14,27 @@ pub struct Entrypoint {
     pub name: &'static str,
 }
 
+/// What a file in the root of an image, beside the entrypoints, is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A guest's kernel: what of it is loaded.
+    Kernel,
+    /// The first file system of that kernel: its modules, and this program as `/init`.
+    Initramfs {
+        /// The program as the build calls it.
+        init: &'static str,
+    },
+}
+
+/// A file beside the entrypoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extra {
+    /// Its name in the root of the image.
+    pub name: &'static str,
+    /// What is in it.
+    pub content: Content,
+}
+
 /// A stage1 image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flavour {
@@ -23,6 +44,8 @@ pub struct Flavour {
     pub interface: abi::InterfaceVersion,
     /// Its programs, sorted by name.
     pub entrypoints: &'static [Entrypoint],
+    /// What else lies in its root, sorted by name.
+    pub extras: &'static [Extra],
     /// What else it says of itself, sorted.
     pub annotations: &'static [(&'static str, &'static str)],
 }
@@ -33,7 +56,7 @@ pub struct Flavour {
 pub struct ManifestError(#[from] BadName);
 
 /// All of them.
-pub const FLAVOURS: [Flavour; 2] = [
+pub const FLAVOURS: [Flavour; 3] = [
     Flavour {
         name: "fly",
         // It shares the host's IPC namespace, so it has no use for the one flag that version 6 added.
@@ -44,7 +67,23 @@ pub const FLAVOURS: [Flavour; 2] = [
             Entrypoint { annotation: abi::RUN, program: "fly-run", name: "run" },
             Entrypoint { annotation: abi::STOP, program: "fly-stop", name: "stop" },
         ],
+        extras: &[],
         annotations: &[(abi::APP_ROOTS, "layers"), (abi::NETWORK, "host"), (abi::ROOT, "shared")],
+    },
+    Flavour {
+        name: "kvm",
+        interface: abi::InterfaceVersion(6),
+        entrypoints: &[
+            Entrypoint { annotation: abi::ENTER, program: "kvm-enter", name: "enter" },
+            Entrypoint { annotation: abi::GC, program: "kvm-gc", name: "gc" },
+            Entrypoint { annotation: abi::RUN, program: "kvm-run", name: "run" },
+            Entrypoint { annotation: abi::STOP, program: "kvm-stop", name: "stop" },
+        ],
+        extras: &[
+            Extra { name: "initramfs", content: Content::Initramfs { init: "init" } },
+            Extra { name: "vmlinux", content: Content::Kernel },
+        ],
+        annotations: &[(abi::APP_ROOTS, "erofs"), (abi::ROOT, "shared")],
     },
     Flavour {
         name: "nspawn",
@@ -55,6 +94,7 @@ pub const FLAVOURS: [Flavour; 2] = [
             Entrypoint { annotation: abi::RUN, program: "nspawn-run", name: "run" },
             Entrypoint { annotation: abi::STOP, program: "nspawn-stop", name: "stop" },
         ],
+        extras: &[],
         annotations: &[
             // The names under which rkt shipped variants of its default flavour.
             (abi::ALIASES, "coreos,host,src"),
@@ -130,9 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn stage0_reads_that_a_machine_takes_images_of_file_systems() {
+        let (manifest, found) = declared("kvm");
+        assert_eq!(manifest.name.as_str(), "coreos.com/rkt/stage1-kvm");
+        assert_eq!((found.version, found.network), (InterfaceVersion(6), Network::Contained));
+        assert_eq!((found.app_roots, found.root), (AppRoots::Erofs, RootSharing::Shared));
+    }
+
+    #[test]
     fn tables_are_sorted_and_names_are_unique() {
         for flavour in FLAVOURS {
             assert!(flavour.entrypoints.is_sorted_by(|a, b| a.name < b.name), "{}", flavour.name);
+            assert!(flavour.extras.is_sorted_by(|a, b| a.name < b.name), "{}", flavour.name);
             assert!(flavour.annotations.is_sorted_by(|a, b| a.0 < b.0), "{}", flavour.name);
         }
         assert!(FLAVOURS.is_sorted_by(|a, b| a.name < b.name));

@@ -1,20 +1,27 @@
-//! `images PROGRAMS OUT VERSION`: packs every stage1 image from the programs in one folder into another.
+//! `images PROGRAMS OUT VERSION FLAVOUR[=KERNEL]…`: packs stage1 images of the programs in one folder into another. What
+//! stands behind a flavour is the folder of its guest's kernel.
 
+use images::{FLAVOURS, Sources};
 use stage1_abi::entry::chain;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let words: Vec<_> = std::env::args().skip(1).collect();
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let [programs, folder, version] = words.as_slice() else {
-        return finish(&writeln!(err, "usage: images PROGRAMS OUT VERSION"), ExitCode::from(2));
+    let [programs, folder, version, flavours @ ..] = words.as_slice() else {
+        let usage = "usage: images PROGRAMS OUT VERSION FLAVOUR[=KERNEL]...";
+        return finish(&writeln!(err, "{usage}"), ExitCode::from(2));
     };
-    for flavour in &images::FLAVOURS {
-        let version = version.to_string_lossy();
-        let code = match images::install(flavour, &version, Path::new(programs), Path::new(folder))
-        {
+    for word in flavours {
+        let (name, kernel) =
+            word.split_once('=').map_or((&**word, None), |(name, kernel)| (name, Some(kernel)));
+        let Some(flavour) = FLAVOURS.iter().find(|flavour| flavour.name == name) else {
+            return finish(&writeln!(err, "images: no flavour {name:?}"), ExitCode::from(2));
+        };
+        let sources = Sources { programs: Path::new(programs), kernel: kernel.map(Path::new) };
+        let code = match images::install(flavour, version, &sources, Path::new(folder)) {
             Ok(path) => finish(&writeln!(out, "{}", path.display()), ExitCode::SUCCESS),
             Err(error) => finish(&writeln!(err, "images: {}", chain(&error)), ExitCode::FAILURE),
         };

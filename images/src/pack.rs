@@ -1,6 +1,8 @@
 //! From a flavour and its programs to the bytes of an image, and to a file.
 
-use crate::flavour::{Flavour, ManifestError};
+use crate::elf;
+use crate::flavour::{Content, Flavour, ManifestError};
+use crate::initramfs;
 use archive::write::AciWriter;
 use flate2::{Compression, GzBuilder};
 use std::fs;
@@ -18,10 +20,10 @@ pub enum PackError {
         /// The rule.
         source: ManifestError,
     },
-    /// A program is missing or unreadable.
-    #[error("cannot read program {}", path.display())]
-    Program {
-        /// The program.
+    /// What is to be packed is missing or unreadable.
+    #[error("cannot read {}", path.display())]
+    Input {
+        /// The file.
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
@@ -29,6 +31,20 @@ pub enum PackError {
     /// A program asks for a loader or libraries, which a stage1 root does not have.
     #[error("program {} is not linked statically", .0.display())]
     NotStatic(PathBuf),
+    /// The flavour has a guest, and nobody said of which kernel.
+    #[error("flavour {0} needs a kernel")]
+    NoKernel(&'static str),
+    /// A guest's kernel cannot be loaded.
+    #[error("cannot pack kernel {}", path.display())]
+    Kernel {
+        /// The kernel.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: elf::BadKernel,
+    },
+    /// The order of a kernel's modules names what is no file beside it.
+    #[error("{} names something else than modules", .0.display())]
+    Order(PathBuf),
     /// The image could not be written.
     #[error("cannot write image {}", path.display())]
     Image {
@@ -39,39 +55,75 @@ pub enum PackError {
     },
 }
 
-/// The image of a flavour, compressed, of the programs in a folder.
+/// What images are packed of.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// The folder of the built programs.
+    pub programs: &'a Path,
+    /// The folder of a guest's kernel, `vmlinux`, and its `modules` if it has any.
+    pub kernel: Option<&'a Path>,
+}
+
+impl Sources<'_> {
+    fn program(&self, name: &str) -> Result<Vec<u8>, PackError> {
+        let path = self.programs.join(name);
+        let bytes = read(&path)?;
+        if elf::asks_for_loader(&bytes) { Err(PackError::NotStatic(path)) } else { Ok(bytes) }
+    }
+
+    fn content(&self, content: Content, flavour: &Flavour) -> Result<Vec<u8>, PackError> {
+        let kernel = self.kernel.ok_or(PackError::NoKernel(flavour.name))?;
+        match content {
+            Content::Kernel => {
+                let path = kernel.join("vmlinux");
+                elf::loaded(&read(&path)?).map_err(|source| PackError::Kernel { path, source })
+            }
+            Content::Initramfs { init } => initramfs::build(&self.program(init)?, kernel),
+        }
+    }
+}
+
+/// Reads a file that is to be packed.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PackError> {
+    fs::read(path).map_err(|source| PackError::Input { path: path.to_owned(), source })
+}
+
+/// A file in the root of an image.
+struct Member {
+    name: &'static str,
+    mode: u32,
+    bytes: Vec<u8>,
+}
+
+/// The image of a flavour, compressed.
 ///
 /// # Errors
 /// See [`PackError`].
-pub fn pack(flavour: &Flavour, version: &str, programs: &Path) -> Result<Vec<u8>, PackError> {
+pub fn pack(flavour: &Flavour, version: &str, sources: &Sources<'_>) -> Result<Vec<u8>, PackError> {
     let manifest = flavour
         .manifest(version)
         .map_err(|source| PackError::Manifest { flavour: flavour.name, source })?
         .to_json();
     let mut members = Vec::new();
     for entrypoint in flavour.entrypoints {
-        let path = programs.join(entrypoint.program);
-        let bytes =
-            fs::read(&path).map_err(|source| PackError::Program { path: path.clone(), source })?;
-        if elf_interpreter(&bytes) {
-            return Err(PackError::NotStatic(path));
-        }
-        members.push((entrypoint.name, bytes));
+        let bytes = sources.program(entrypoint.program)?;
+        members.push(Member { name: entrypoint.name, mode: 0o755, bytes });
     }
+    for extra in flavour.extras {
+        let bytes = sources.content(extra.content, flavour)?;
+        members.push(Member { name: extra.name, mode: 0o644, bytes });
+    }
+    members.sort_by_key(|member| member.name);
     compress(flavour, manifest.as_bytes(), &members)
         .map_err(|source| PackError::Image { path: flavour.file_name().into(), source })
 }
 
-fn compress(
-    flavour: &Flavour,
-    manifest: &[u8],
-    members: &[(&str, Vec<u8>)],
-) -> io::Result<Vec<u8>> {
+fn compress(flavour: &Flavour, manifest: &[u8], members: &[Member]) -> io::Result<Vec<u8>> {
     let compressed = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
     let mut writer = AciWriter::new(compressed, manifest)?;
     writer.symlink("rootfs/flavor", flavour.name)?;
-    for (name, bytes) in members {
-        writer.file(&format!("rootfs/{name}"), 0o755, bytes)?;
+    for member in members {
+        writer.file(&format!("rootfs/{}", member.name), member.mode, &member.bytes)?;
     }
     writer.finish()?.finish()
 }
@@ -84,11 +136,11 @@ fn compress(
 pub fn install(
     flavour: &Flavour,
     version: &str,
-    programs: &Path,
+    sources: &Sources<'_>,
     folder: &Path,
 ) -> Result<PathBuf, PackError> {
     let path = folder.join(flavour.file_name());
-    let bytes = pack(flavour, version, programs)?;
+    let bytes = pack(flavour, version, sources)?;
     if fs::read(&path).is_ok_and(|old| old == bytes) {
         return Ok(path);
     }
@@ -98,24 +150,4 @@ pub fn install(
         Ok(()) => Ok(path),
         Err(source) => Err(PackError::Image { path, source }),
     }
-}
-
-/// Whether this ELF program names an interpreter; what is no 64-bit ELF program has none.
-fn elf_interpreter(bytes: &[u8]) -> bool {
-    const INTERPRETER: [u8; 4] = [3, 0, 0, 0];
-    let number = |at: usize, width: usize| -> Option<usize> {
-        let field = bytes.get(at..at.checked_add(width)?)?;
-        field
-            .iter()
-            .rev()
-            .try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add(usize::from(*byte)))
-    };
-    let table = || {
-        let (start, entry, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-        (0..count).map(|i| start.checked_add(i.checked_mul(entry)?)).collect::<Option<Vec<_>>>()
-    };
-    bytes.starts_with(b"\x7fELF\x02\x01")
-        && table().unwrap_or_default().into_iter().any(|at| {
-            at.checked_add(4).and_then(|end| bytes.get(at..end)) == Some(INTERPRETER.as_slice())
-        })
 }

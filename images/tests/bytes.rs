@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at its first surprise")]
 
 use flate2::read::GzDecoder;
-use images::{FLAVOURS, PackError, install};
+use images::{Content, FLAVOURS, Flavour, PackError, Sources, install};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A folder that is gone when dropped.
 struct Folder(PathBuf);
@@ -15,8 +17,42 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("images-{name}-{}", std::process::id()));
-        fs::create_dir_all(path.join("programs")).unwrap();
-        Self(path)
+        for folder in ["programs", "kernel/modules"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+        }
+        let folder = Self(path);
+        folder.fill();
+        folder
+    }
+
+    fn install(&self, flavour: &Flavour) -> Result<PathBuf, PackError> {
+        let kernel = self.0.join("kernel");
+        let sources = Sources { programs: &self.programs(), kernel: Some(&kernel) };
+        install(flavour, "9", &sources, &self.0)
+    }
+
+    /// Programs of all flavours, and a kernel with two modules.
+    fn fill(&self) {
+        for flavour in FLAVOURS {
+            let entrypoints = flavour.entrypoints.iter().map(|entrypoint| entrypoint.program);
+            let inits = flavour.extras.iter().filter_map(|extra| match extra.content {
+                Content::Initramfs { init } => Some(init),
+                Content::Kernel => None,
+            });
+            for program in entrypoints.chain(inits) {
+                let mut bytes = elf(1);
+                bytes.extend_from_slice(program.as_bytes());
+                fs::write(self.programs().join(program), bytes).unwrap();
+            }
+        }
+        let kernel = self.0.join("kernel");
+        let mut bytes = elf(1);
+        (bytes[64 + 8], bytes[64 + 32]) = (120, 6);
+        bytes.extend_from_slice(b"loaded and not");
+        fs::write(kernel.join("vmlinux"), bytes).unwrap();
+        for (name, content) in [("ORDER", "b.ko\na.ko\n"), ("a.ko", "first"), ("b.ko", "second")] {
+            fs::write(kernel.join("modules").join(name), content).unwrap();
+        }
     }
 
     fn programs(&self) -> PathBuf {
@@ -38,36 +74,36 @@ fn elf(segment: u8) -> Vec<u8> {
     bytes
 }
 
-fn fill(programs: &Path) {
-    for entrypoint in FLAVOURS.iter().flat_map(|flavour| flavour.entrypoints) {
-        let mut bytes = elf(1);
-        bytes.extend_from_slice(entrypoint.program.as_bytes());
-        fs::write(programs.join(entrypoint.program), bytes).unwrap();
+/// What is in an image, by name: mode, target of a link, bytes.
+fn members(image: &Path) -> BTreeMap<String, (u32, Option<String>, Vec<u8>)> {
+    let mut archive = tar::Archive::new(GzDecoder::new(fs::File::open(image).unwrap()));
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let header = entry.header().clone();
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0), "{name}");
+        assert_eq!(header.mtime().unwrap(), 0, "{name}");
+        let link = entry.link_name().unwrap().map(|link| link.to_str().unwrap().to_owned());
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        found.insert(name, (header.mode().unwrap(), link, bytes));
     }
+    found
 }
 
 #[test]
 fn members_are_roots_and_timeless_and_programs_can_be_executed() {
     let folder = Folder::new("members");
-    fill(&folder.programs());
     for flavour in &FLAVOURS {
-        let path = install(flavour, "9", &folder.programs(), &folder.0).unwrap();
-        let mut archive = tar::Archive::new(GzDecoder::new(fs::File::open(path).unwrap()));
-        let mut found = BTreeMap::new();
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let name = entry.path().unwrap().to_str().unwrap().to_owned();
-            let header = entry.header().clone();
-            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0), "{name}");
-            assert_eq!(header.mtime().unwrap(), 0, "{name}");
-            let link = entry.link_name().unwrap().map(|link| link.to_str().unwrap().to_owned());
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
-            found.insert(name, (header.mode().unwrap(), link, bytes));
-        }
+        let found = members(&folder.install(flavour).unwrap());
         let names: Vec<&str> = found.keys().map(String::as_str).collect();
-        let expected = ["manifest", "rootfs", "rootfs/enter", "rootfs/flavor", "rootfs/gc"];
-        assert_eq!(names, [&expected[..], &["rootfs/run", "rootfs/stop"]].concat());
+        let mut expected: Vec<String> =
+            ["manifest", "rootfs", "rootfs/flavor"].map(str::to_owned).into();
+        expected.extend(["enter", "gc", "run", "stop"].map(|name| format!("rootfs/{name}")));
+        expected.extend(flavour.extras.iter().map(|extra| format!("rootfs/{}", extra.name)));
+        expected.sort();
+        assert_eq!(names, expected);
         assert_eq!(found["rootfs/flavor"].1.as_deref(), Some(flavour.name));
         let (mode, _, bytes) = &found["rootfs/run"];
         assert_eq!(*mode, 0o755);
@@ -76,17 +112,70 @@ fn members_are_roots_and_timeless_and_programs_can_be_executed() {
 }
 
 #[test]
+fn a_guest_gets_what_is_loaded_of_its_kernel_and_the_modules_in_an_archive() {
+    let folder = Folder::new("guest");
+    let flavour = FLAVOURS.iter().find(|flavour| flavour.name == "kvm").unwrap();
+    let found = members(&folder.install(flavour).unwrap());
+    let kernel = &found["rootfs/vmlinux"];
+    assert_eq!(kernel.0, 0o644);
+    assert!(kernel.2.ends_with(b"loaded") && kernel.2.len() == 4096 + 6, "{}", kernel.2.len());
+    let archive = folder.0.join("initramfs");
+    fs::write(&archive, &found["rootfs/initramfs"].2).unwrap();
+    let listed = busybox(&archive, &["-t"]);
+    let expected = "init\nmodules\nmodules/ORDER\nmodules/a.ko\nmodules/b.ko\n";
+    assert_eq!(String::from_utf8(listed).unwrap(), expected);
+    busybox(&archive, &["-i"]);
+    let read = |name: &str| fs::read(folder.0.join(name)).unwrap();
+    assert_eq!(
+        (read("modules/ORDER"), read("modules/b.ko")),
+        (b"b.ko\na.ko\n".to_vec(), b"second".to_vec())
+    );
+    assert!(read("init").ends_with(b"init"));
+    assert_eq!(fs::metadata(folder.0.join("init")).unwrap().permissions().mode() & 0o7777, 0o755);
+
+    // A kernel that has everything built in.
+    fs::remove_dir_all(folder.0.join("kernel/modules")).unwrap();
+    let found = members(&folder.install(flavour).unwrap());
+    fs::write(&archive, &found["rootfs/initramfs"].2).unwrap();
+    assert_eq!(busybox(&archive, &["-t"]), b"init\n");
+}
+
+/// Another implementation of cpio, in the archive's folder; what it prints.
+fn busybox(archive: &Path, words: &[&str]) -> Vec<u8> {
+    let mut cpio = Command::new("busybox");
+    cpio.arg("cpio").args(words).arg("-F").arg(archive).current_dir(archive.parent().unwrap());
+    let done = cpio.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}
+
+#[test]
+fn a_guest_without_a_kernel_or_with_a_broken_one_is_refused() {
+    let folder = Folder::new("broken");
+    let flavour = FLAVOURS.iter().find(|flavour| flavour.name == "kvm").unwrap();
+    let sources = Sources { programs: &folder.programs(), kernel: None };
+    let error = install(flavour, "9", &sources, &folder.0).unwrap_err();
+    assert!(matches!(error, PackError::NoKernel("kvm")));
+    fs::write(folder.0.join("kernel/vmlinux"), "bzImage").unwrap();
+    let error = folder.install(flavour).unwrap_err();
+    assert!(matches!(error, PackError::Kernel { .. }), "{error}");
+    fs::write(folder.0.join("kernel/modules/ORDER"), "../vmlinux\n").unwrap();
+    let error = folder.install(flavour).unwrap_err();
+    assert!(matches!(error, PackError::Order(_)), "{error}");
+    assert!(!folder.0.join(flavour.file_name()).exists());
+}
+
+#[test]
 fn the_same_programs_give_the_same_bytes_whenever_and_wherever_they_were_built() {
     let (one, two) = (Folder::new("one"), Folder::new("two"));
     for flavour in &FLAVOURS {
         let images = [&one, &two].map(|folder| {
-            fill(&folder.programs());
             let program = folder.programs().join(flavour.entrypoints[0].program);
             let old = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
             if folder.0 == two.0 {
                 fs::File::options().write(true).open(program).unwrap().set_times(old).unwrap();
             }
-            fs::read(install(flavour, "9", &folder.programs(), &folder.0).unwrap()).unwrap()
+            fs::read(folder.install(flavour).unwrap()).unwrap()
         });
         assert_eq!(images[0], images[1], "{}", flavour.name);
     }
@@ -95,20 +184,19 @@ fn the_same_programs_give_the_same_bytes_whenever_and_wherever_they_were_built()
 #[test]
 fn a_program_that_needs_a_loader_is_refused_and_leaves_the_old_image_alone() {
     let folder = Folder::new("dynamic");
-    fill(&folder.programs());
     let [flavour, ..] = &FLAVOURS;
-    let path = install(flavour, "9", &folder.programs(), &folder.0).unwrap();
+    let path = folder.install(flavour).unwrap();
     let before = fs::read(&path).unwrap();
     let program = folder.programs().join(flavour.entrypoints[0].program);
     fs::write(&program, elf(3)).unwrap();
-    let error = install(flavour, "9", &folder.programs(), &folder.0).unwrap_err();
+    let error = folder.install(flavour).unwrap_err();
     assert!(matches!(error, PackError::NotStatic(path) if path == program));
     assert_eq!(fs::read(&path).unwrap(), before);
     fs::remove_file(&program).unwrap();
-    let error = install(flavour, "9", &folder.programs(), &folder.0).unwrap_err();
-    assert!(matches!(error, PackError::Program { path, .. } if path == program));
+    let error = folder.install(flavour).unwrap_err();
+    assert!(matches!(error, PackError::Input { path, .. } if path == program));
     let mut left: Vec<_> =
         fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["programs", flavour.file_name().as_str()]);
+    assert_eq!(left, ["kernel", "programs", flavour.file_name().as_str()]);
 }

@@ -1,6 +1,6 @@
 //! `demo`: from a fresh clone to a running pod. The image is made of this machine's own programs, so nothing is fetched.
 
-use crate::dist::{self, Profile};
+use crate::dist::{self, Flavours, Profile};
 use crate::error::{At, TaskError};
 use crate::say;
 use crate::setup::present;
@@ -32,8 +32,8 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
         let text = "starting a pod needs root, and there is no sudo here".to_owned();
         return Err(TaskError::Missing(text));
     }
-    say::title("building rkt and its stage1 images");
-    dist::build(workspace, profile)?;
+    say::title("building rkt and its usual stage1 image");
+    dist::build(workspace, profile, Flavours::Usual)?;
     let scratch = Scratch::make()?;
     let image = scratch.path.join("demo.aci");
     say::title("packing an image of this machine's programs");

@@ -1,6 +1,7 @@
 //! `dist`: what is installed. Static programs, built apart from the debug build so that the two keep their caches.
 
 use crate::error::{At, TaskError};
+use crate::kernel::{self, Kernel};
 use crate::say;
 use crate::workspace::{Workspace, call, read};
 use std::fs;
@@ -16,8 +17,11 @@ const OUT: &str = "target/dist";
 /// its pages, once for `rkt` and once for each entrypoint: a tenth of a pod's start. Stack, heap and mappings stay
 /// at addresses of chance.
 const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
-/// Packages whose programs are built. The last one packs those of the others.
-const PACKAGES: [&str; 4] = ["stage0", "stage1-fly", "stage1-nspawn", "images"];
+/// Packages whose programs are always built: `rkt`, and what packs the stage1 images.
+const PACKAGES: [&str; 2] = ["stage0", "images"];
+
+/// The flavour whose pods have a kernel of their own.
+const MACHINE: &str = "kvm";
 
 /// How much time the build may take for the sake of speed and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +49,41 @@ impl Profile {
     }
 }
 
-/// `cargo xtask dist [--quick]`
+/// Which stage1 images are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavours {
+    /// The one that `rkt` takes unless told otherwise.
+    Usual,
+    /// Those whose pods run on the host's kernel.
+    Containers,
+    /// All, with this kernel for those that have one of their own.
+    All(Kernel),
+}
+
+impl Flavours {
+    /// Their names, each with the packages of its programs.
+    fn packages(self) -> &'static [(&'static str, &'static [&'static str])] {
+        const ALL: [(&str, &[&str]); 3] = [
+            ("nspawn", &["stage1-nspawn"]),
+            ("fly", &["stage1-fly"]),
+            (MACHINE, &["stage1-kvm", "guest-init"]),
+        ];
+        match self {
+            Self::Usual => &ALL[..1],
+            Self::Containers => &ALL[..2],
+            Self::All(_) => &ALL,
+        }
+    }
+}
+
+/// `cargo xtask dist [--quick] [--kernel=stock]`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
-    let (profile, []) = Profile::take(words) else {
-        return Err(TaskError::Usage("usage: cargo xtask dist [--quick]".to_owned()));
+    let (profile, rest) = Profile::take(words);
+    let (kernel, []) = Kernel::take(rest) else {
+        let usage = "usage: cargo xtask dist [--quick] [--kernel=stock]";
+        return Err(TaskError::Usage(usage.to_owned()));
     };
-    for path in build(workspace, profile)? {
+    for path in build(workspace, profile, Flavours::All(kernel))? {
         let size = fs::metadata(&path).at("read", &path)?.len();
         let shown = path.strip_prefix(workspace.root()).unwrap_or(&path);
         say::line(&format!("{:>9} {}", size, shown.display()));
@@ -59,11 +92,20 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
 }
 
 /// Builds and installs; the installed files.
-pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<Vec<PathBuf>, TaskError> {
+pub(crate) fn build(
+    workspace: &Workspace,
+    profile: Profile,
+    flavours: Flavours,
+) -> Result<Vec<PathBuf>, TaskError> {
+    let kernel = match flavours {
+        Flavours::All(kernel) => Some(kernel::provide(workspace, kernel)?),
+        Flavours::Usual | Flavours::Containers => None,
+    };
     let words = ["build", "--profile", profile.name(), "--target", TARGET, "--target-dir", BUILD];
     let mut cargo = workspace.cargo(&words);
-    cargo.args(["--bins", "--locked"]).args(PACKAGES.iter().flat_map(|package| ["-p", package]));
-    cargo.env("RUSTFLAGS", FLAGS);
+    let of_flavours = flavours.packages().iter().flat_map(|(_, packages)| packages.iter());
+    let packages = PACKAGES.iter().chain(of_flavours).flat_map(|package| ["-p", package]);
+    cargo.args(["--bins", "--locked"]).args(packages).env("RUSTFLAGS", FLAGS);
     call(&mut cargo)?;
     let programs = workspace.path(BUILD).join(TARGET).join(profile.name());
     let out = workspace.path(OUT);
@@ -72,7 +114,14 @@ pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<Vec<PathB
     let installed = out.join("rkt");
     install(&rkt, &installed)?;
     let mut pack = Command::new(programs.join("images"));
-    let packed = read(pack.arg(&programs).arg(&out).arg(version(&rkt)?))?;
+    pack.arg(&programs).arg(&out).arg(version(&rkt)?);
+    for (name, _) in flavours.packages() {
+        match &kernel {
+            Some(folder) if *name == MACHINE => pack.arg(format!("{name}={}", folder.display())),
+            _ => pack.arg(name),
+        };
+    }
+    let packed = read(&mut pack)?;
     Ok([installed].into_iter().chain(packed.lines().map(PathBuf::from)).collect())
 }
 

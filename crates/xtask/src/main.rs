@@ -42,7 +42,7 @@ const TASKS: [Task; 12] = [
     },
     Task {
         name: "dist",
-        about: "build target/dist: rkt and the stage1 images, static [--quick: without link-time optimisation]",
+        about: "build target/dist: rkt and the stage1 images, static [--quick: without link-time optimisation] [--kernel=stock]",
         run: dist::run,
     },
     Task {

@@ -1,8 +1,9 @@
 //! `test`: the whole suite, against what `dist` built.
 
 use crate::corpus::Extent;
-use crate::dist::{self, Profile};
+use crate::dist::{self, Flavours, Profile};
 use crate::error::{At, TaskError};
+use crate::kernel::Kernel;
 use crate::lab;
 use crate::say;
 use crate::setup;
@@ -15,9 +16,11 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
     let (profile, rest) = Profile::take(words);
     let (extent, rest) = Extent::take(rest);
     setup::prepare(workspace, extent)?;
-    dist::build(workspace, profile)?;
+    let in_lab = matches!(rest, [only] if only == "--lab") && extent == Extent::Suite;
+    let flavours = if in_lab { Flavours::All(Kernel::Own) } else { Flavours::Containers };
+    dist::build(workspace, profile, flavours)?;
     match (extent, rest) {
-        (Extent::Suite, [only]) if only == "--lab" => lab::suite(workspace),
+        _ if in_lab => lab::suite(workspace),
         (Extent::Suite, _) => suite(workspace, rest),
         (Extent::All, []) => all_images(workspace),
         (Extent::All, _) => {

@@ -7,7 +7,7 @@ mod start;
 pub(crate) mod stopwatch;
 pub(crate) mod verdict;
 
-use crate::dist::{self, Profile};
+use crate::dist::{self, Flavours, Profile};
 use crate::error::TaskError;
 use crate::say;
 use crate::setup::present;
@@ -39,7 +39,7 @@ pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<(), TaskE
     if profile == Profile::Quick {
         say::line("--quick: without link-time optimisation, so the figures are too high");
     }
-    dist::build(workspace, profile).map(drop)
+    dist::build(workspace, profile, Flavours::Containers).map(drop)
 }
 
 /// Programs to compare with are there, or it is said which packages bring them.
