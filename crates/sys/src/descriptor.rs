@@ -1,9 +1,13 @@
 //! Descriptors: closing what was inherited, pipes and socket pairs, the null device.
-#![expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "close_range(2) has no safe wrapper, adopting an inherited descriptor no safe form"
+)]
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 /// Closes every descriptor but the standard ones, whoever owns it; `keep` stays, as number 3, and survives exec.
 ///
@@ -20,6 +24,46 @@ pub unsafe fn close_above_standard(keep: Option<BorrowedFd<'_>>) -> io::Result<(
     // SAFETY: the call takes three numbers and touches no memory; that no owner outlives it is our caller's promise.
     let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0_u32) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Adopts a descriptor by its number, as handed down across exec; close-on-exec is set again. Nothing else in this process
+/// may own the number: each is adopted once, first of all.
+///
+/// # Errors
+/// The number is that of a standard descriptor, or of none that is open.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: the number is only used to ask the kernel for its flags; a closed one is EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open (the call above succeeded), and by the contract with whoever handed it down it was made for
+    // this process alone: nothing else in it owns the number.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes these the descriptors 3, 4 and so on, kept across exec, and closes every other but the standard ones, whoever
+/// owns it. None of them may have a number that another is to get: [`above`] makes sure of that.
+///
+/// # Safety
+/// As for [`close_above_standard`].
+pub(crate) unsafe fn hand_down(list: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut number = 3_i32;
+    for fd in list {
+        // SAFETY: two numbers; whatever had this number is not used again, by our caller's promise.
+        unsafe { crate::process::set_standard(number, *fd) }?;
+        number += 1;
+    }
+    // SAFETY: the call takes three numbers and touches no memory; that no owner outlives it is our caller's promise.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, number, u32::MAX, 0_u32) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A copy of a descriptor that leaves room for so many to be handed down.
+pub(crate) fn above(fd: BorrowedFd<'_>, count: usize) -> io::Result<OwnedFd> {
+    let least = i32::try_from(count).ok().and_then(|count| count.checked_add(3));
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, least.ok_or(Errno::MFILE)?)?)
 }
 
 /// Sets close-on-exec on every descriptor from 3 up: what a caller left open by mistake ends here.
@@ -52,7 +96,21 @@ pub fn silence_standard() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, IntoRawFd};
+
+    #[test]
+    fn only_what_is_open_is_inherited() {
+        let fd = above(null_device(false).unwrap().as_fd(), 1000).unwrap().into_raw_fd();
+        assert!(fd >= 1003);
+        drop(inherited(fd).unwrap());
+        for number in [fd, 2, 0, -1] {
+            assert_eq!(
+                inherited(number).unwrap_err().raw_os_error(),
+                Some(libc::EBADF),
+                "{number}"
+            );
+        }
+    }
 
     #[test]
     fn null_is_null() {

@@ -1,10 +1,9 @@
 //! flock(2) on folders and files: how processes see that a pod lives or that a store is in use.
-#![expect(unsafe_code, reason = "adopting an inherited descriptor has no safe form")]
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// How a lock excludes others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,15 +54,7 @@ impl LockFd {
     /// # Errors
     /// The number is not an open descriptor.
     pub fn inherited(number: i32) -> io::Result<Self> {
-        if number <= 2 {
-            return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
-        }
-        // SAFETY: the number is only used to ask the kernel for its flags; a closed one is EBADF.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-        fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
-        // SAFETY: it is open (the call above succeeded), and by the contract of the lock variable it was made for
-        // this process alone: nothing else in it owns the number.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
+        crate::descriptor::inherited(number).map(Self)
     }
 
     /// The number to hand down; close-on-exec is cleared, so that the lock survives the next exec.

@@ -5,7 +5,7 @@ use crate::namespace::Kinds;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 
 /// What clone returned.
@@ -101,10 +101,21 @@ extern "C" fn in_child<S>(launch: *mut libc::c_void) -> libc::c_int {
 pub fn run_beside<S>(
     prepare: &mut dyn FnMut() -> ChildFailure<S>,
 ) -> io::Result<Result<Pid, ChildFailure<S>>> {
+    run_beside_in(Kinds::NONE, prepare)
+}
+
+/// As [`run_beside`], with new namespaces for the child.
+///
+/// # Errors
+/// No child could be made, or no namespaces.
+pub fn run_beside_in<S>(
+    kinds: Kinds,
+    prepare: &mut dyn FnMut() -> ChildFailure<S>,
+) -> io::Result<Result<Pid, ChildFailure<S>>> {
     let stack = ChildStack::new()?;
     let mut launch = Launch { prepare, failure: None };
     let argument: *mut Launch<'_, S> = &raw mut launch;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | kinds.0;
     // SAFETY: CLONE_VFORK suspends us until the child has executed or ended, so `launch` and the stack outlive its use
     // of them; the stack is its own; the function has the type that clone wants.
     let rc = unsafe { libc::clone(in_child::<S>, stack.top(), flags, argument.cast()) };
@@ -119,6 +130,37 @@ pub fn run_beside<S>(
             Ok(Err(failure))
         }
     }
+}
+
+/// What keeps a program from being started with [`start_with`].
+pub type Unstarted = ChildFailure<&'static str>;
+
+/// Starts a program in new namespaces, with copies of these descriptors as 3, 4 and so on, the standard ones, and no other.
+/// It ends when the calling thread does.
+///
+/// # Errors
+/// No child could be made, no namespaces or no descriptors; or, in the second place, the child failed.
+pub fn start_with(
+    kinds: Kinds,
+    descriptors: &[BorrowedFd<'_>],
+    path: &CString,
+    [argv, env]: [&Words; 2],
+) -> io::Result<Result<Pid, Unstarted>> {
+    // Out of the way of each other's numbers.
+    let copy = |fd: &BorrowedFd<'_>| crate::descriptor::above(*fd, descriptors.len());
+    let copies: Vec<OwnedFd> = descriptors.iter().map(copy).collect::<io::Result<_>>()?;
+    let copies: Vec<BorrowedFd<'_>> = copies.iter().map(AsFd::as_fd).collect();
+    let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+    run_beside_in(kinds, &mut || {
+        if let Err(error) = die_with_parent() {
+            return ChildFailure { step: "bind it to its parent", errno: number(error) };
+        }
+        // SAFETY: the child has its own table of descriptors, and does nothing afterwards but execute a program or end.
+        if let Err(error) = unsafe { crate::descriptor::hand_down(&copies) } {
+            return ChildFailure { step: "give it its descriptors", errno: number(error) };
+        }
+        ChildFailure { step: "execute it", errno: exec(path, argv, env) }
+    })
 }
 
 /// A stack for one child, with a page below it that must not be touched.
@@ -397,5 +439,27 @@ mod tests {
             run_beside(&mut || ChildFailure { step: 2, errno: exec(&nowhere, &argv, &env) })
                 .unwrap();
         assert_eq!(failed.unwrap_err(), ChildFailure { step: 2, errno: libc::ENOENT });
+    }
+
+    #[test]
+    fn a_program_has_the_descriptors_it_was_given_and_no_other() {
+        let (argv, env) = (words(&["sh", "-c", "ls /proc/self/fd >&4; cat <&3 >&4"]), words(&[]));
+        let shell = CString::new("/bin/sh").unwrap();
+        let (given, give) = rustix::pipe::pipe().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&give, b"through").unwrap();
+        drop(give);
+        let list = [given.as_fd(), write.as_fd()];
+        let started = start_with(Kinds::NONE, &list, &shell, [&argv, &env]).unwrap();
+        assert_eq!(wait_for(started.unwrap()).unwrap(), End::Exited(0));
+        drop(write);
+        let text = std::io::read_to_string(std::fs::File::from(read)).unwrap();
+        // The fifth is the folder that is listed.
+        assert_eq!(text, "0\n1\n2\n3\n4\n5\nthrough");
+
+        let nowhere = CString::new("/nowhere").unwrap();
+        let failed = start_with(Kinds::NONE, &[], &nowhere, [&argv, &env]).unwrap();
+        let expected = ChildFailure { step: "execute it", errno: libc::ENOENT };
+        assert_eq!(failed.unwrap_err(), expected);
     }
 }
