@@ -5,6 +5,7 @@
 //! boot     kernel and initial file system into guest memory, and what the kernel is told of them
 //! arch     what only this processor knows: CPUID, registers, ACPI tables, the map of addresses
 //! devices  what the guest may speak to; every byte of it is hostile
+//! shares   volumes of the host's, and the process that serves them
 //! ```
 //!
 //! The pod's main process is a supervisor, which clones the monitor and stays outside:
@@ -28,6 +29,7 @@ pub mod error;
 pub mod host;
 pub mod machine;
 pub mod run;
+pub mod shares;
 pub mod size;
 pub mod stop;
 pub mod supervise;

@@ -3,20 +3,29 @@
 //!
 //! `kvm-boot MIB PROCESSORS KERNEL INITIAL COMMAND-LINE [FILE…]`: with files, it has a disk with a partition of each, and a
 //! source of random bytes.
+//!
+//! The environment gives it more: `RKT_WIRE` is a socket that streams of the guest's lead to; `RKT_FILE_SERVER` is the
+//! program that serves `RKT_VOLUMES`, a line each: `rw` or `ro`, `all` or `one` (with or without mounts below it), a path.
 
 use stage1_kvm::boot::Payload;
 use stage1_kvm::devices::blk::Blk;
 use stage1_kvm::devices::disk::Disk;
+use stage1_kvm::devices::fs::Fs;
 use stage1_kvm::devices::rng::Rng;
 use stage1_kvm::devices::virtio::Device;
 use stage1_kvm::devices::vsock::Vsock;
+use stage1_kvm::shares::{Shares, TAG};
 use stage1_kvm::vmm::{Ending, Machine};
+use stage2::mounts::{Access, Source};
+use stage2::{MountPlan, MountStep};
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
+use sys::mount::Depth;
 
 /// The guest's number: the first that is free, as in every machine.
 const GUEST: u32 = 3;
@@ -63,7 +72,7 @@ fn boot(
     Ok(machine.start()?.wait())
 }
 
-fn devices(files: &[String]) -> io::Result<Vec<Box<dyn Device>>> {
+fn devices(files: &[String]) -> Result<Vec<Box<dyn Device>>, Box<dyn Error>> {
     let mut devices: Vec<Box<dyn Device>> = Vec::new();
     if !files.is_empty() {
         let files = files.iter().map(File::open).collect::<io::Result<_>>()?;
@@ -74,5 +83,33 @@ fn devices(files: &[String]) -> io::Result<Vec<Box<dyn Device>>> {
         let open = move |_| UnixStream::connect(&path);
         devices.push(Box::new(Vsock::new(GUEST, Box::new(open))?));
     }
+    if let Some(program) = std::env::var_os("RKT_FILE_SERVER") {
+        let volumes = std::env::var("RKT_VOLUMES")?;
+        let steps = volumes.lines().map(volume).collect::<Option<Vec<_>>>();
+        let steps = steps.ok_or("RKT_VOLUMES has a line that is no volume")?;
+        let plan = MountPlan { steps, implicit: Vec::new() };
+        if let (Some(shares), _) = Shares::take(&[plan])? {
+            // Where there is no pod there is no lock of one, either.
+            let server = shares.serve(Path::new(&program), File::open("/dev/null")?.as_fd())?;
+            devices.push(Box::new(Fs::new(TAG, server.machine)?));
+        }
+    }
     Ok(devices)
+}
+
+/// `rw all /path`
+fn volume(line: &str) -> Option<MountStep> {
+    let (access, rest) = line.split_once(' ')?;
+    let (depth, path) = rest.split_once(' ')?;
+    let access = match access {
+        "rw" => Access::ReadWrite,
+        "ro" => Access::ReadOnly,
+        _ => return None,
+    };
+    let depth = match depth {
+        "all" => Depth::Recursive,
+        "one" => Depth::Single,
+        _ => return None,
+    };
+    Some(MountStep { source: Source::Host(path.into()), target: "/".into(), access, depth })
 }

@@ -1,9 +1,11 @@
 //! One thread for all devices: waits for kicks, and takes the lock of the device that was kicked.
 
 use super::virtio::mmio::Mmio;
+use crate::vmm::Ending;
 use rustix::event::epoll;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -74,17 +76,18 @@ impl Loop {
         Ok(())
     }
 
-    /// Starts the thread; writing the event ends it.
+    /// Starts the thread; writing the event ends it. It also ends, and says so, when a device is so broken that the machine
+    /// cannot go on.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(self) -> io::Result<(EventFd, JoinHandle<()>)> {
+    pub fn start(self, endings: Sender<Ending>) -> io::Result<(EventFd, JoinHandle<()>)> {
         let stop = self.stop.try_clone()?;
         let thread = std::thread::Builder::new().name("devices".to_owned());
-        Ok((stop, thread.spawn(move || self.live())?))
+        Ok((stop, thread.spawn(move || self.live(&endings))?))
     }
 
-    fn live(&self) {
+    fn live(&self, endings: &Sender<Ending>) {
         let mut events = Vec::with_capacity(16);
         loop {
             events.clear();
@@ -101,8 +104,10 @@ impl Loop {
                     return;
                 }
                 let index = usize::try_from(number).unwrap_or(usize::MAX);
-                if let Some(source) = self.sources.get(index) {
-                    source.serve();
+                let source = self.sources.get(index);
+                if let Some(why) = source.and_then(Source::serve) {
+                    drop(endings.send(Ending::Broken(why)));
+                    return;
                 }
             }
         }
@@ -110,17 +115,18 @@ impl Loop {
 }
 
 impl Source {
-    fn serve(&self) {
+    /// Has the device do what there is to do; why the machine cannot go on, if it cannot.
+    fn serve(&self) -> Option<String> {
         if let Cause::Kick(event, _) = &self.cause {
             // Only takes the event back; that there was one is known.
             drop(event.read());
         }
-        if let Ok(mut device) = self.device.lock() {
-            match self.cause {
-                Cause::Kick(_, queue) => device.kicked(queue),
-                Cause::Own => device.woken(),
-            }
+        let mut device = self.device.lock().ok()?;
+        match self.cause {
+            Cause::Kick(_, queue) => device.kicked(queue),
+            Cause::Own => device.woken(),
         }
+        device.broken().map(str::to_owned)
     }
 }
 

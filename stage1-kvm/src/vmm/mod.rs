@@ -174,7 +174,7 @@ impl Machine {
         }
         let mut running = Running {
             threads: Vec::new(),
-            devices: Some(io.start().doing("cannot start a thread")?),
+            devices: Some(io.start(shared.endings.clone()).doing("cannot start a thread")?),
             stop: Arc::clone(&shared.stop),
             endings: told,
             _vm: vm,
@@ -203,14 +203,18 @@ fn connect(
 ) -> Result<(), VmError> {
     let interrupt = EventFd::new(EFD_NONBLOCK).doing("cannot make an event")?;
     vm.register_irqfd(&interrupt, place.interrupt).doing("cannot connect an interrupt")?;
-    let device = Mmio::new(device, memory.guest().clone(), interrupt)?;
-    let queues = device.queue_count();
-    let device = Arc::new(Mutex::new(device));
-    for queue in 0..queues {
+    let mut device = Mmio::new(device, memory.guest().clone(), interrupt)?;
+    let mut kicks = Vec::new();
+    for queue in 0..device.queue_count() {
         let kick = EventFd::new(EFD_NONBLOCK).doing("cannot make an event")?;
         let number = u32::try_from(queue).map_err(|_| VmError::Crowded)?;
         let at = IoEventAddress::Mmio(place.address + NOTIFY);
         vm.register_ioevent(&kick, &at, number).doing("cannot connect a queue")?;
+        kicks.push(kick);
+    }
+    let kicks = device.keep(kicks);
+    let device = Arc::new(Mutex::new(device));
+    for (queue, kick) in kicks.into_iter().enumerate() {
         io.add(kick, Arc::clone(&device), queue).doing("cannot wait for a queue")?;
     }
     io.add_own(Arc::clone(&device)).doing("cannot wait for a device")?;
@@ -255,7 +259,13 @@ impl Running {
     /// Takes all processors out of the guest, for good.
     fn end(&mut self) {
         self.stop.store(true, Ordering::Release);
-        // Each processor holds a sender until it is gone. One that was just about to enter the guest did not hear the
+        if let Some((stop, thread)) = self.devices.take() {
+            match stop.write(1) {
+                Ok(()) => drop(thread.join()),
+                Err(error) => log::error!("cannot end the devices: {error}"),
+            }
+        }
+        // Each processor, now alone, holds a sender until it is gone. One that was just about to enter the guest did not hear the
         // first signal; one that is sent them without a pause would do nothing but hear.
         loop {
             for thread in self.threads.iter().filter(|thread| !thread.is_finished()) {
@@ -267,12 +277,6 @@ impl Running {
         }
         for thread in self.threads.drain(..) {
             drop(thread.join());
-        }
-        if let Some((stop, thread)) = self.devices.take() {
-            match stop.write(1) {
-                Ok(()) => drop(thread.join()),
-                Err(error) => log::error!("cannot end the devices: {error}"),
-            }
         }
     }
 }

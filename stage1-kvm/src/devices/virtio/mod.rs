@@ -5,6 +5,7 @@ pub mod mmio;
 use std::os::fd::BorrowedFd;
 use virtio_queue::{DescriptorChain, Queue};
 use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
 
 /// A chain of buffers that the guest's driver made.
 pub type Chain<'a> = DescriptorChain<&'a GuestMemoryMmap>;
@@ -21,6 +22,35 @@ pub enum Misused {
     /// A request has not the form that the device wants.
     #[error("the guest's request has no sense: {0}")]
     Request(&'static str),
+}
+
+/// Whoever serves the queues of a device does not.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unserved(pub String);
+
+/// What a driver has set up, for whoever serves it.
+#[derive(Debug)]
+pub struct Rings<'a> {
+    /// What was agreed on.
+    pub features: u64,
+    /// The queues; not all of them need be ready.
+    pub queues: &'a [Queue],
+    /// The event of each queue by which the guest kicks it.
+    pub kicks: &'a [EventFd],
+    /// Tells the guest that something was done, in whichever queue.
+    pub interrupt: &'a EventFd,
+    /// The guest's memory.
+    pub memory: &'a GuestMemoryMmap,
+}
+
+/// A device whose queues another process serves. [`Device::reset`] ends that.
+pub trait Remote {
+    /// The driver is ready.
+    ///
+    /// # Errors
+    /// The other process does not serve it.
+    fn start(&mut self, rings: &Rings<'_>) -> Result<(), Unserved>;
 }
 
 /// A device behind its registers.
@@ -49,6 +79,16 @@ pub trait Device: Send {
 
     /// It was woken.
     fn woken(&mut self) {}
+
+    /// Why the machine cannot go on with this device, if it cannot.
+    fn broken(&self) -> Option<&str> {
+        None
+    }
+
+    /// The device as one whose queues another process serves, if that is what it is.
+    fn remote(&mut self) -> Option<&mut dyn Remote> {
+        None
+    }
 
     /// The guest's driver begins anew.
     fn reset(&mut self) {}

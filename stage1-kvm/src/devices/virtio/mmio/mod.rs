@@ -1,6 +1,6 @@
 //! The registers of a virtio device (virtio 1.2, section 4.2.2), version 2, in a page of their own.
 
-use super::{Device, VERSION_1, serve_all};
+use super::{Device, Rings, VERSION_1, serve_all};
 use crate::vmm::bus::Registers;
 use std::os::fd::BorrowedFd;
 use virtio_queue::{Queue, QueueT};
@@ -32,6 +32,8 @@ pub struct Mmio {
     interrupt: EventFd,
     state: State,
     queues: Vec<Queue>,
+    /// The events of the queues, where another process serves them.
+    kicks: Vec<EventFd>,
     complaints: u8,
 }
 
@@ -68,7 +70,23 @@ impl Mmio {
     ) -> Result<Self, virtio_queue::Error> {
         let queues =
             device.queues().iter().map(|size| Queue::new(*size)).collect::<Result<_, _>>()?;
-        Ok(Self { device, memory, interrupt, state: State::default(), queues, complaints: 0 })
+        let (state, kicks) = (State::default(), Vec::new());
+        Ok(Self { device, memory, interrupt, state, queues, kicks, complaints: 0 })
+    }
+
+    /// Keeps the events by which the queues are kicked if another process serves them; else gives them back, and somebody
+    /// has to wait for them and say [`Self::kicked`].
+    pub fn keep(&mut self, kicks: Vec<EventFd>) -> Vec<EventFd> {
+        if self.device.remote().is_none() {
+            return kicks;
+        }
+        self.kicks = kicks;
+        Vec::new()
+    }
+
+    /// Why the machine cannot go on with this device, if it cannot.
+    pub fn broken(&self) -> Option<&str> {
+        self.device.broken()
     }
 
     /// How many queues it has.
@@ -99,6 +117,9 @@ impl Mmio {
     }
 
     fn serve(&mut self, index: usize) {
+        if !self.kicks.is_empty() {
+            return;
+        }
         if self.state.status & DRIVER_OK == 0 || self.state.status & NEEDS_RESET != 0 {
             return;
         }
@@ -159,6 +180,17 @@ impl Mmio {
         let sound = |queue: &Queue| !queue.ready() || queue.is_valid(&self.memory);
         if starts && (status & FEATURES_OK == 0 || !self.queues.iter().all(sound)) {
             self.fail("a queue lies outside of memory, or features were not agreed on");
+        } else if starts && let Some(remote) = self.device.remote() {
+            let rings = Rings {
+                features: self.state.features,
+                queues: &self.queues,
+                kicks: &self.kicks,
+                interrupt: &self.interrupt,
+                memory: &self.memory,
+            };
+            if let Err(error) = remote.start(&rings) {
+                self.fail(&error.to_string());
+            }
         }
     }
 
@@ -172,6 +204,8 @@ impl Mmio {
             0x010 => half(self.features(), self.state.shown),
             0x034 => queue.map_or(0, |queue| queue.max_size().into()),
             0x044 => queue.map_or(0, |queue| queue.ready().into()),
+            // Who serves the queues elsewhere signals the guest without a word to us: there may always be something.
+            0x060 if !self.kicks.is_empty() => self.state.interrupts | USED,
             0x060 => self.state.interrupts,
             0x070 => self.state.status,
             // No memory of the device's own: a length of all ones says so.
