@@ -17,6 +17,8 @@ pub struct Entrypoint {
 /// What a file in the root of an image, beside the entrypoints, is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
+    /// A program of ours that an entrypoint starts, as the build calls it.
+    Program(&'static str),
     /// A guest's kernel: what of it is loaded.
     Kernel,
     /// The first file system of that kernel: its modules, and this program as `/init`.
@@ -80,6 +82,7 @@ pub const FLAVOURS: [Flavour; 3] = [
             Entrypoint { annotation: abi::STOP, program: "kvm-stop", name: "stop" },
         ],
         extras: &[
+            Extra { name: "fs-server", content: Content::Program("fs-server") },
             Extra { name: "initramfs", content: Content::Initramfs { init: "init" } },
             Extra { name: "vmlinux", content: Content::Kernel },
         ],

@@ -72,13 +72,14 @@ impl Sources<'_> {
     }
 
     fn content(&self, content: Content, flavour: &Flavour) -> Result<Vec<u8>, PackError> {
-        let kernel = self.kernel.ok_or(PackError::NoKernel(flavour.name))?;
+        let kernel = || self.kernel.ok_or(PackError::NoKernel(flavour.name));
         match content {
+            Content::Program(program) => self.program(program),
             Content::Kernel => {
-                let path = kernel.join("vmlinux");
+                let path = kernel()?.join("vmlinux");
                 elf::loaded(&read(&path)?).map_err(|source| PackError::Kernel { path, source })
             }
-            Content::Initramfs { init } => initramfs::build(&self.program(init)?, kernel),
+            Content::Initramfs { init } => initramfs::build(&self.program(init)?, kernel()?),
         }
     }
 }
@@ -111,7 +112,8 @@ pub fn pack(flavour: &Flavour, version: &str, sources: &Sources<'_>) -> Result<V
     }
     for extra in flavour.extras {
         let bytes = sources.content(extra.content, flavour)?;
-        members.push(Member { name: extra.name, mode: 0o644, bytes });
+        let mode = if matches!(extra.content, Content::Program(_)) { 0o755 } else { 0o644 };
+        members.push(Member { name: extra.name, mode, bytes });
     }
     members.sort_by_key(|member| member.name);
     compress(flavour, manifest.as_bytes(), &members)

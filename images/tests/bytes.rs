@@ -35,11 +35,11 @@ impl Folder {
     fn fill(&self) {
         for flavour in FLAVOURS {
             let entrypoints = flavour.entrypoints.iter().map(|entrypoint| entrypoint.program);
-            let inits = flavour.extras.iter().filter_map(|extra| match extra.content {
-                Content::Initramfs { init } => Some(init),
+            let others = flavour.extras.iter().filter_map(|extra| match extra.content {
+                Content::Program(program) | Content::Initramfs { init: program } => Some(program),
                 Content::Kernel => None,
             });
-            for program in entrypoints.chain(inits) {
+            for program in entrypoints.chain(others) {
                 let mut bytes = elf(1);
                 bytes.extend_from_slice(program.as_bytes());
                 fs::write(self.programs().join(program), bytes).unwrap();
@@ -116,6 +116,8 @@ fn a_guest_gets_what_is_loaded_of_its_kernel_and_the_modules_in_an_archive() {
     let folder = Folder::new("guest");
     let flavour = FLAVOURS.iter().find(|flavour| flavour.name == "kvm").unwrap();
     let found = members(&folder.install(flavour).unwrap());
+    let (mode, _, server) = &found["rootfs/fs-server"];
+    assert!(*mode == 0o755 && server.ends_with(b"fs-server"));
     let kernel = &found["rootfs/vmlinux"];
     assert_eq!(kernel.0, 0o644);
     assert!(kernel.2.ends_with(b"loaded") && kernel.2.len() == 4096 + 6, "{}", kernel.2.len());

@@ -66,7 +66,7 @@ impl Flavours {
         const ALL: [(&str, &[&str]); 3] = [
             ("nspawn", &["stage1-nspawn"]),
             ("fly", &["stage1-fly"]),
-            (MACHINE, &["stage1-kvm", "guest-init"]),
+            (MACHINE, &["stage1-kvm", "fs-server", "guest-init"]),
         ];
         match self {
             Self::Usual => &ALL[..1],

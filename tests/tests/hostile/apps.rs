@@ -58,7 +58,8 @@ fn child() {
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
     let (before, around) = (mounts(), outside());
     let rkt = Rkt::new();
-    let case = Case { rkt: &rkt, flavour: &flavour, image: format!("oci:{}:hostile", variable("IMAGE")) };
+    let case =
+        Case { rkt: &rkt, flavour: &flavour, image: format!("oci:{}:hostile", variable("IMAGE")) };
     let output = case.run(&[]);
     case.holds(&variable("NAME"), &output);
     rkt.collect();
