@@ -22,6 +22,7 @@ pub(crate) fn pod(pod: &PodView) -> Json {
     list(&mut members, "apps", pod.apps.iter().map(|one| app(pod, one)).collect());
     members.extend(pod.created.map(|time| ("created_at", seconds(time).into())));
     members.extend(pod.started.map(|time| ("started_at", seconds(time).into())));
+    members.extend(pod.failure.as_deref().map(|why| ("failure", why.into())));
     texts(&mut members, "user_annotations", &pod.user_annotations);
     texts(&mut members, "user_labels", &pod.user_labels);
     object(members)

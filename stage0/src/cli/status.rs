@@ -155,6 +155,7 @@ fn lines(pod: &PodView) -> Vec<String> {
     if pod.state != State::Running {
         let ended = pod.apps.iter().filter_map(|app| Some((app, app.status?)));
         lines.extend(ended.map(|(app, status)| format!("app-{}={}", app.name, status.code)));
+        lines.extend(pod.failure.iter().map(|why| format!("failure={why}")));
     }
     lines
 }

@@ -123,6 +123,8 @@ pub struct PodView {
     pub networks: Vec<Network>,
     /// The process to enter.
     pub pid: Option<i32>,
+    /// Why it did not come to its end by itself, if it did not and its stage1 knows.
+    pub failure: Option<String>,
     /// Its apps.
     pub apps: Vec<AppView>,
     /// Free annotations.
@@ -177,6 +179,7 @@ impl Sighting {
             started: if ran { dir.started()? } else { None },
             networks: if ran { networks(dir)? } else { Vec::new() },
             pid: if ran { dir.pid().unwrap_or_default() } else { None },
+            failure: if self.state.is_over() { dir.failure()? } else { None },
             apps,
             user_annotations: manifest.user_annotations,
             user_labels: manifest.user_labels,
