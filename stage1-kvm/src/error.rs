@@ -1,5 +1,6 @@
 //! Why a pod has no machine, or lost it.
 
+use crate::shares::ShareError;
 use crate::vmm::VmError;
 use pod_host::RunError;
 use pod_proto::WireError;
@@ -72,6 +73,9 @@ pub enum MachineError {
     /// The machine cannot be made.
     #[error(transparent)]
     Machine(#[from] VmError),
+    /// A volume of the host's.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// What the guest did.
     #[error(transparent)]
     Guest(#[from] GuestError),

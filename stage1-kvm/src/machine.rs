@@ -3,11 +3,13 @@
 use crate::boot::Payload;
 use crate::devices::blk::Blk;
 use crate::devices::disk::Disk;
+use crate::devices::fs::Fs;
 use crate::devices::rng::Rng;
 use crate::devices::virtio::Device;
 use crate::devices::vsock::Vsock;
 use crate::error::MachineError;
 use crate::host::line::Teller;
+use crate::shares::TAG;
 use crate::size::Size;
 use crate::vmm::{Ending, Machine};
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +17,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +41,8 @@ pub struct Parts {
     command_line: String,
     images: Vec<File>,
     log: Option<File>,
+    /// The way to whoever serves volumes of the host's.
+    files: Option<UnixStream>,
 }
 
 /// Whether the guest's log is shown.
@@ -56,9 +61,7 @@ impl Parts {
     /// There is no KVM, or a file is missing.
     pub fn open(size: Size, images: &[PathBuf], log: GuestLog) -> Result<Self, MachineError> {
         let kvm = kvm()?;
-        let program = std::env::current_exe();
-        let root = program.ok().and_then(|path| path.parent().map(Path::to_owned));
-        let root = root.unwrap_or_else(|| PathBuf::from("/"));
+        let root = root();
         let part = |what, name: &str| {
             let path = root.join(name);
             File::open(&path).map_err(|source| MachineError::Part { what, path, source })
@@ -83,8 +86,20 @@ impl Parts {
         };
         let extra = std::env::var(EXTRA).unwrap_or_default();
         let command_line = command_line(log.is_some(), &extra);
-        Ok(Self { kvm, size, kernel, initial, command_line, images, log })
+        Ok(Self { kvm, size, kernel, initial, command_line, images, log, files: None })
     }
+
+    /// Adds a device of volumes that are served at the other end of this.
+    pub fn share(&mut self, files: UnixStream) {
+        self.files = Some(files);
+    }
+}
+
+/// Where the files of the stage1 image are: beside the running program.
+pub fn root() -> PathBuf {
+    let program = std::env::current_exe();
+    let root = program.ok().and_then(|path| path.parent().map(Path::to_owned));
+    root.unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// What the kernel is told.
@@ -128,8 +143,11 @@ fn run(parts: Parts, teller: &Arc<Teller>) -> Result<Ending, MachineError> {
     };
     let disk = Disk::new(parts.images).map_err(MachineError::Descriptors)?;
     let vsock = Vsock::new(GUEST, Box::new(open)).map_err(MachineError::Descriptors)?;
-    let devices: Vec<Box<dyn Device>> =
+    let mut devices: Vec<Box<dyn Device>> =
         vec![Box::new(Blk::new(disk)), Box::new(Rng), Box::new(vsock)];
+    if let Some(files) = parts.files {
+        devices.push(Box::new(Fs::new(TAG, files).map_err(MachineError::Descriptors)?));
+    }
     let machine = Machine {
         kvm: parts.kvm,
         memory: parts.size.memory,

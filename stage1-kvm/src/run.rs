@@ -4,10 +4,13 @@ use crate::configure::{self, Configured, Shown};
 use crate::error::MachineError;
 use crate::host::line::{self, Teller};
 use crate::machine::{self, GuestLog, Parts};
+use crate::shares::{Server, Shares};
 use crate::size::Size;
 use crate::supervise::{Monitor, SIGNALS, Supervisor};
 use pod_host::{Doing as _, Groups, Log, Outputs, Pod};
+use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
+use std::os::fd::{AsFd, OwnedFd};
 use sys::cgroup::{Doors, Group, Limits};
 use sys::namespace::Kinds;
 use sys::process::Cloned;
@@ -27,41 +30,60 @@ pub fn run() -> Result<u8, MachineError> {
     let pod = Pod::read(&dir, &args)?;
     let log =
         if args.switches.contains(&Switch::Debug) { GuestLog::Shown } else { GuestLog::Silent };
-    let plans = pod.apps.iter().map(|app| app.plan.clone()).collect();
-    let shown = Shown { shares: Vec::new(), plans };
+    let plans: Vec<_> = pod.apps.iter().map(|app| app.plan.clone()).collect();
+    let (volumes, plans) = Shares::take(&plans)?;
+    let shown = Shown { shares: volumes.iter().flat_map(Shares::list).collect(), plans };
     let configured = configure::configure(&pod, &dir, shown, configure::dialogue(&pod)?)?;
     let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
     let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let parts = Parts::open(Size::of(&limits, host), &configured.images, log)?;
+    let mut parts = Parts::open(Size::of(&limits, host), &configured.images, log)?;
     dir.ensure_state()?;
     // Limits of apps hold in the guest. On the host there is one group, for all that the machine is made of.
     let groups = Groups::make(&pod.uuid, &[("machine", Limits::default())], &dir)?;
     let parent = rustix::process::getpid();
-    let result = start(&pod, &dir, &args, (configured, parts, &groups));
+    let doors = groups.apps.first().map(Group::doors).transpose()?;
+    let server = volumes.map(|volumes| {
+        volumes.serve(&machine::root().join("fs-server"), lock.as_fd(), doors.as_ref())
+    });
+    let server = server.transpose().inspect_err(|_| groups.remove())?;
+    let server = server.map(|Server { pid, pidfd, machine }| {
+        parts.share(machine);
+        (pid, pidfd)
+    });
+    let result = start(&pod, &dir, &args, (configured, parts, doors));
     // In the clone what is the supervisor's stays.
     if rustix::process::getpid() == parent {
+        end(server);
         groups.remove();
     }
     drop(lock);
     result
 }
 
+/// Ends the file server, which has nobody to serve any more and ends by itself.
+fn end(server: Option<(Pid, OwnedFd)>) {
+    let Some((pid, pidfd)) = server else { return };
+    let killed = sys::process::signal_to(pidfd.as_fd(), number::KILL);
+    if let Err(error) = killed.and_then(|()| sys::process::wait_for(pid).map(drop)) {
+        log::debug!("cannot end the file server: {error}");
+    }
+}
+
 fn start(
     pod: &Pod,
     dir: &PodDir,
     args: &RunArgs,
-    (configured, parts, groups): (Configured, Parts, &Groups),
+    (configured, parts, doors): (Configured, Parts, Option<Doors>),
 ) -> Result<u8, MachineError> {
     let (listener, teller) = line::pair().doing("cannot make a socket pair")?;
     let outputs = outputs(pod, dir)?;
     signal::set_default(number::CHILD);
     Set::of(&SIGNALS).block_only().doing("cannot hold signals")?;
-    let doors = groups.apps.iter().map(Group::doors).collect::<Result<Vec<_>, _>>()?;
     let kinds = Kinds::MOUNT.and(Kinds::UTS).and(Kinds::IPC).and(Kinds::NET).and(Kinds::PID);
     match sys::process::clone(kinds).doing("cannot clone into new namespaces")? {
         Cloned::Child => {
             drop((outputs, listener, configured));
-            monitor(parts, teller, &doors)
+            monitor(parts, teller, doors.as_ref())
         }
         Cloned::Parent { pid, pidfd } => {
             drop((parts, teller, doors));
@@ -83,11 +105,11 @@ fn start(
 }
 
 /// The monitor's life, in namespaces of its own.
-fn monitor(parts: Parts, teller: Teller, doors: &[Doors]) -> Result<u8, MachineError> {
+fn monitor(parts: Parts, teller: Teller, doors: Option<&Doors>) -> Result<u8, MachineError> {
     sys::process::die_with_parent().doing("cannot tie the machine to its supervisor")?;
     sys::process::hide().doing("cannot hide the machine")?;
     rustix::process::setsid().doing("cannot start a session")?;
-    for doors in doors {
+    if let Some(doors) = doors {
         doors.enter().doing("cannot enter the pod's control group")?;
     }
     machine::live(parts, teller)?;

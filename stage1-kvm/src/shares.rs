@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use sys::cgroup::Doors;
 use sys::mount::{self, Depth, Propagation, Restrict};
 use sys::namespace::Kinds;
 use sys::path::{At, PathError};
@@ -114,12 +115,17 @@ impl Shares {
         vec![Share { tag: TAG.to_owned() }]
     }
 
-    /// Starts the program that serves them, in namespaces of its own. It has a copy of the pod's lock for as long as it
-    /// lives, and it does not outlive the calling thread.
+    /// Starts the program that serves them, in namespaces of its own and in the group behind these doors. It has a copy of
+    /// the pod's lock for as long as it lives, and it does not outlive the calling thread.
     ///
     /// # Errors
     /// It cannot be started. Whatever it fails at afterwards it says itself, and ends.
-    pub fn serve(self, program: &Path, lock: BorrowedFd<'_>) -> Result<Server, ShareError> {
+    pub fn serve(
+        self,
+        program: &Path,
+        lock: BorrowedFd<'_>,
+        doors: Option<&Doors>,
+    ) -> Result<Server, ShareError> {
         let failed = |step| move |source: io::Error| ShareError::Start { step, source };
         let (listener, machine) = line().map_err(failed("make a socket"))?;
         let trees = self.taken.iter().map(|taken| taken.tree.as_fd());
@@ -130,7 +136,7 @@ impl Shares {
         let (argv, env) =
             (Words::new(vec![c"fs-server".to_owned(), count]), Words::new(Vec::new()));
         let apart = Kinds::MOUNT.and(Kinds::PID).and(Kinds::UTS).and(Kinds::IPC).and(Kinds::NET);
-        let child = sys::process::start_with(apart, &list, &path, [&argv, &env]);
+        let child = sys::process::start_with((apart, doors), &list, &path, [&argv, &env]);
         let pid = child
             .map_err(failed("make a process"))?
             .map_err(|failure| failed(failure.step)(io::Error::from_raw_os_error(failure.errno)))?;

@@ -1,6 +1,7 @@
 //! Processes: cloning into namespaces, running a program beside a suspended parent, waiting, dying with the parent.
 #![expect(unsafe_code, reason = "clone, execve and setsid of a child have no safe form")]
 
+use crate::cgroup::Doors;
 use crate::namespace::Kinds;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use std::ffi::CString;
@@ -135,13 +136,13 @@ pub fn run_beside_in<S>(
 /// What keeps a program from being started with [`start_with`].
 pub type Unstarted = ChildFailure<&'static str>;
 
-/// Starts a program in new namespaces, with copies of these descriptors as 3, 4 and so on, the standard ones, and no other.
-/// It ends when the calling thread does.
+/// Starts a program in new namespaces and in the group behind these doors, with copies of these descriptors as 3, 4 and so
+/// on, the standard ones, and no other. It ends when the calling thread does.
 ///
 /// # Errors
 /// No child could be made, no namespaces or no descriptors; or, in the second place, the child failed.
 pub fn start_with(
-    kinds: Kinds,
+    (kinds, doors): (Kinds, Option<&Doors>),
     descriptors: &[BorrowedFd<'_>],
     path: &CString,
     [argv, env]: [&Words; 2],
@@ -154,6 +155,12 @@ pub fn start_with(
     run_beside_in(kinds, &mut || {
         if let Err(error) = die_with_parent() {
             return ChildFailure { step: "bind it to its parent", errno: number(error) };
+        }
+        if let Some(Err(error)) = doors.map(Doors::enter) {
+            return ChildFailure {
+                step: "put it into the pod's control group",
+                errno: number(error),
+            };
         }
         // SAFETY: the child has its own table of descriptors, and does nothing afterwards but execute a program or end.
         if let Err(error) = unsafe { crate::descriptor::hand_down(&copies) } {
@@ -450,7 +457,7 @@ mod tests {
         rustix::io::write(&give, b"through").unwrap();
         drop(give);
         let list = [given.as_fd(), write.as_fd()];
-        let started = start_with(Kinds::NONE, &list, &shell, [&argv, &env]).unwrap();
+        let started = start_with((Kinds::NONE, None), &list, &shell, [&argv, &env]).unwrap();
         assert_eq!(wait_for(started.unwrap()).unwrap(), End::Exited(0));
         drop(write);
         let text = std::io::read_to_string(std::fs::File::from(read)).unwrap();
@@ -458,7 +465,7 @@ mod tests {
         assert_eq!(text, "0\n1\n2\n3\n4\n5\nthrough");
 
         let nowhere = CString::new("/nowhere").unwrap();
-        let failed = start_with(Kinds::NONE, &[], &nowhere, [&argv, &env]).unwrap();
+        let failed = start_with((Kinds::NONE, None), &[], &nowhere, [&argv, &env]).unwrap();
         let expected = ChildFailure { step: "execute it", errno: libc::ENOENT };
         assert_eq!(failed.unwrap_err(), expected);
     }

@@ -90,7 +90,8 @@ fn devices(files: &[String]) -> Result<Vec<Box<dyn Device>>, Box<dyn Error>> {
         let plan = MountPlan { steps, implicit: Vec::new() };
         if let (Some(shares), _) = Shares::take(&[plan])? {
             // Where there is no pod there is no lock of one, either.
-            let server = shares.serve(Path::new(&program), File::open("/dev/null")?.as_fd())?;
+            let lock = File::open("/dev/null")?;
+            let server = shares.serve(Path::new(&program), lock.as_fd(), None)?;
             devices.push(Box::new(Fs::new(TAG, server.machine)?));
         }
     }
