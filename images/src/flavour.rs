@@ -76,6 +76,7 @@ pub const FLAVOURS: [Flavour; 3] = [
         name: "kvm",
         interface: abi::InterfaceVersion(6),
         entrypoints: &[
+            Entrypoint { annotation: abi::CHECK, program: "kvm-check", name: "check" },
             Entrypoint { annotation: abi::ENTER, program: "kvm-enter", name: "enter" },
             Entrypoint { annotation: abi::GC, program: "kvm-gc", name: "gc" },
             Entrypoint { annotation: abi::RUN, program: "kvm-run", name: "run" },

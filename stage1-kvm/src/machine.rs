@@ -89,6 +89,15 @@ impl Parts {
         Ok(Self { kvm, size, kernel, initial, command_line, images, log, files: None })
     }
 
+    /// Whether what every machine is made of is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn check() -> Result<(), MachineError> {
+        kvm()?;
+        guest().map(drop)
+    }
+
     /// Adds a device of volumes that are served at the other end of this.
     pub fn share(&mut self, files: UnixStream) {
         self.files = Some(files);
@@ -100,6 +109,16 @@ pub fn root() -> PathBuf {
     let program = std::env::current_exe();
     let root = program.ok().and_then(|path| path.parent().map(Path::to_owned));
     root.unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// The guest's kernel, and its initial file system.
+fn guest() -> Result<[File; 2], MachineError> {
+    let root = root();
+    let part = |what, name: &str| {
+        let path = root.join(name);
+        File::open(&path).map_err(|source| MachineError::Part { what, path, source })
+    };
+    Ok([part("kernel", "vmlinux")?, part("initial file system", "initramfs")?])
 }
 
 /// What the kernel is told.

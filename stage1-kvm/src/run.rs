@@ -69,6 +69,17 @@ fn end(server: Option<(Pid, OwnedFd)>) {
     }
 }
 
+/// `check`: says whether a pod could be run like this, before there is one.
+///
+/// # Errors
+/// It could not, and why.
+pub fn check() -> Result<u8, MachineError> {
+    let args = RunArgs::decode(std::env::args_os().skip(1))?;
+    configure::refuse(&args)?;
+    Parts::check()?;
+    Ok(0)
+}
+
 fn start(
     pod: &Pod,
     dir: &PodDir,

@@ -11,6 +11,9 @@ pub const ENTER: &str = "coreos.com/rkt/stage1/enter";
 pub const GC: &str = "coreos.com/rkt/stage1/gc";
 /// Path of the entrypoint that ends a running pod.
 pub const STOP: &str = "coreos.com/rkt/stage1/stop";
+/// Says whether a pod with these arguments could run here, before there is one: called with the arguments of `run`, in no
+/// pod's folder. It fails with the reason.
+pub const CHECK: &str = "coreos.com/rkt/stage1/check";
 /// The version of the interface, a decimal number; missing means 1.
 pub const INTERFACE_VERSION: &str = "coreos.com/rkt/stage1/interface-version";
 /// Comma-separated short names this image answers to.
@@ -108,6 +111,8 @@ pub struct Stage1Interface {
     pub gc: Option<String>,
     /// Stops a pod, where the flavour can.
     pub stop: Option<String>,
+    /// Says whether a pod could run, where that depends on the host.
+    pub check: Option<String>,
     /// Further short names of the image.
     pub aliases: Vec<String>,
     /// How it wants app roots.
@@ -144,6 +149,7 @@ impl Stage1Interface {
             enter: entry(ENTER)?,
             gc: entry(GC)?,
             stop: entry(STOP)?,
+            check: entry(CHECK)?,
             aliases: find(ALIASES)
                 .map(|list| {
                     list.split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect()

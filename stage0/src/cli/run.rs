@@ -1,6 +1,6 @@
 //! `rkt run`.
 
-use stage0::launch::{RunRequest, become_pod, check_network};
+use stage0::launch::{self, RunRequest, become_pod};
 use stage0::pod::{Pod, PodsDir, Running};
 use stage0::prepare::{Content, PodRequest};
 use stage1_abi::Stage1Interface;
@@ -34,9 +34,10 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         return Err(Failure::new(format!("--port flag does not work with '{net}' networking")));
     }
     let pod = wishes.find(cx, args)?;
-    check(&pod, args)?;
+    check_interactive(&pod, args)?;
     let stage1 = prepare::stage1(cx, &pod)?;
-    check_network(stage1.interface(), &request.net).map_err(Failure::alone)?;
+    launch::check(stage1.interface(), stage1.trees(), &request).map_err(Failure::alone)?;
+    launch::check_network(stage1.interface(), &request.net).map_err(Failure::alone)?;
 
     let pods = pods::pods(cx)?;
     let prepared = prepare::fill(cx, args, &pods, stage1, &pod)?;
@@ -51,7 +52,7 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
 }
 
 /// Refuses, before there is a pod, what cannot work.
-fn check(pod: &PodRequest, args: &Parsed) -> Result<(), Failure> {
+fn check_interactive(pod: &PodRequest, args: &Parsed) -> Result<(), Failure> {
     if let Content::Manifest(manifest) = &pod.content
         && args.bool("interactive")
         && manifest.apps.len() > 1

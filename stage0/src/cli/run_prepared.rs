@@ -1,6 +1,6 @@
 //! `rkt run-prepared`.
 
-use stage0::launch::{check_network, check_overlay, interface_of};
+use stage0::launch::{check_network, check_overlay, check_prepared, interface_of};
 use stage0::pod::{Pod, State};
 
 use super::run::launch;
@@ -35,6 +35,7 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     }
     let interface = interface_of(pod.dir())
         .map_err(|error| Failure::because("cannot use the pod's stage1", error))?;
+    check_prepared(pod.dir(), &interface, &request).map_err(Failure::alone)?;
     check_network(&interface, &request.net).map_err(Failure::alone)?;
     check_overlay(pod.dir(), &interface).map_err(Failure::alone)?;
     let running =

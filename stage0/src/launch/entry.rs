@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use sys::path::{At as _, PathError};
 
-use super::run::{LaunchError, interface_of};
+use super::run::{LaunchError, RunRequest, interface_of};
 
 /// Why an entrypoint did not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum EntryError {
         #[source]
         source: io::Error,
     },
+    /// It does not run such a pod here, and says why.
+    #[error("{0}")]
+    Refused(String),
     /// It failed, and has said why.
     #[error("stage1 {what} failed ({status})")]
     Failed {
@@ -97,6 +100,42 @@ fn known(dir: &PodDir) -> Result<Option<Stage1Interface>, EntryError> {
     Ok(Some(interface_of(dir)?))
 }
 
+/// Asks the stage1 of these trees whether a pod could be run like this, before there is one. Most need not be asked.
+pub fn check(
+    interface: &Stage1Interface,
+    trees: &[PathBuf],
+    request: &RunRequest,
+) -> Result<(), EntryError> {
+    let Some(entry) = interface.check.as_deref() else { return Ok(()) };
+    let path = program_in(trees, entry)?;
+    // No pod has it.
+    let nobody = PodUuid::from_random([0; 16]);
+    let (argv, _) = request.args(nobody).encode(interface.version);
+    let done = Command::new(&path).args(argv).stdin(Stdio::null()).output();
+    let done = done.map_err(|source| EntryError::Execute { path, source })?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let said = said.trim();
+    match said.strip_prefix("stage1: ").unwrap_or(said) {
+        "" => Err(EntryError::Failed { what: "check", status: done.status }),
+        reason => Err(EntryError::Refused(reason.to_owned())),
+    }
+}
+
+/// The same for a pod that is prepared.
+pub fn check_prepared(
+    dir: &PodDir,
+    interface: &Stage1Interface,
+    request: &RunRequest,
+) -> Result<(), EntryError> {
+    if interface.check.is_none() {
+        return Ok(());
+    }
+    check(interface, &trees(dir)?, request)
+}
+
 fn command(dir: &PodDir, entry: &str, args: Vec<OsString>) -> Result<Command, EntryError> {
     let mut command = Command::new(program(dir, entry)?);
     command.args(args).current_dir(dir.path());
@@ -111,10 +150,18 @@ fn call(what: &'static str, mut command: Command) -> Result<(), EntryError> {
 
 /// An entrypoint in the trees that the pod's stage1 was made of.
 fn program(dir: &PodDir, entry: &str) -> Result<PathBuf, EntryError> {
-    let trees = match dir.stage1_layers()? {
+    program_in(&trees(dir)?, entry)
+}
+
+/// The trees that the pod's stage1 was made of.
+fn trees(dir: &PodDir) -> Result<Vec<PathBuf>, EntryError> {
+    Ok(match dir.stage1_layers()? {
         Some(layers) => layers,
         None => vec![shared_root(dir)?],
-    };
+    })
+}
+
+fn program_in(trees: &[PathBuf], entry: &str) -> Result<PathBuf, EntryError> {
     // The topmost tree that has the file; where that was a mark of removal it is not executable.
     let paths = trees.iter().rev().map(|tree| tree.join(entry));
     let found = paths.into_iter().find(|path| std::fs::symlink_metadata(path).is_ok());

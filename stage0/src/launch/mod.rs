@@ -9,5 +9,5 @@ mod roots;
 mod run;
 
 pub use dns::{BadDns, Dns};
-pub use entry::{EntryError, enter, gc, stop};
+pub use entry::{EntryError, check, check_prepared, enter, gc, stop};
 pub use run::{LaunchError, RunRequest, become_pod, check_network, check_overlay, interface_of};

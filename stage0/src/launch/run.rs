@@ -4,7 +4,7 @@ use super::dns::Dns;
 use super::{entry, roots};
 use crate::pod::{Pod, Running};
 use crate::prepare::overlay_missing;
-use appc::{ImageManifest, ManifestError, PodManifest};
+use appc::{ImageManifest, ManifestError, PodManifest, PodUuid};
 use stage1_abi::annotations::BadInterface;
 use stage1_abi::lock::LOCK_FD;
 use stage1_abi::{
@@ -34,6 +34,20 @@ pub struct RunRequest {
     pub switches: BTreeSet<Switch>,
     /// The administrator's configuration directory.
     pub local_config: Option<String>,
+}
+
+impl RunRequest {
+    /// The same in the words of the contract.
+    pub(super) fn args(&self, uuid: PodUuid) -> RunArgs {
+        let mut args = RunArgs::new(uuid, self.net.clone());
+        args.switches.clone_from(&self.switches);
+        args.hostname.clone_from(&self.hostname);
+        args.resolv = self.dns.resolv_mode();
+        args.hosts = self.dns.hosts_mode();
+        args.ipc.clone_from(&self.ipc);
+        args.local_config.clone_from(&self.local_config);
+        args
+    }
 }
 
 /// Why a pod does not run.
@@ -117,14 +131,7 @@ pub fn become_pod(
     let hostname = request.hostname.clone().unwrap_or_else(|| format!("rkt-{}", pod.uuid()));
     write_names(dir, private, &request.dns, &hostname)?;
 
-    let mut args = RunArgs::new(pod.uuid(), request.net.clone());
-    args.switches.clone_from(&request.switches);
-    args.hostname.clone_from(&request.hostname);
-    args.resolv = request.dns.resolv_mode();
-    args.hosts = request.dns.hosts_mode();
-    args.ipc.clone_from(&request.ipc);
-    args.local_config.clone_from(&request.local_config);
-    let (argv, left_out) = args.encode(interface.version);
+    let (argv, left_out) = request.args(pod.uuid()).encode(interface.version);
     for flag in left_out {
         if !matches!(flag, RunFlag::Disable(_)) {
             warn(&format!(

@@ -53,6 +53,11 @@ impl Stage1 {
     pub fn interface(&self) -> &Stage1Interface {
         &self.interface
     }
+
+    /// The trees it is made of, the lowest first.
+    pub fn trees(&self) -> &[PathBuf] {
+        &self.trees.ready.layers
+    }
 }
 
 /// Fills a pod. One that cannot be filled leaves nothing.
