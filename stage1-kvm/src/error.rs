@@ -25,10 +25,11 @@ pub enum GuestError {
     #[error("the pod cannot be set up in the guest: {0}")]
     Failed(String),
     /// The machine reset before the pod was over.
-    #[error(
-        "the guest reset its machine before the pod was over, as a kernel does that panics; --debug shows its log"
-    )]
+    #[error("the guest reset its machine before the pod was over; --debug shows its log")]
     Reset,
+    /// Its kernel panicked.
+    #[error("the guest's kernel panicked; --debug shows its log")]
+    Panicked,
     /// The machine cannot go on.
     #[error("the virtual machine broke: {0}")]
     Broken(String),

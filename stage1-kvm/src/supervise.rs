@@ -422,6 +422,7 @@ impl<'a> Supervisor<'a> {
         }
         let why = match (self.ending.take(), end) {
             (Some(Ending::Reset), _) => GuestError::Reset,
+            (Some(Ending::Panicked), _) => GuestError::Panicked,
             (Some(Ending::Broken(why)), _) => GuestError::Broken(why),
             (None, Ok(End::Killed(signal))) => GuestError::Killed(signal),
             (None, Ok(End::Exited(code))) => GuestError::Ended(code),

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(Ending::Reset) => ExitCode::SUCCESS,
+        Ok(Ending::Panicked) => complain("the guest's kernel panicked"),
         Ok(Ending::Broken(why)) => complain(&why),
         Err(error) => complain(&sys::cause::chain(&*error)),
     }

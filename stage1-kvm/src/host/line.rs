@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 const LONGEST: usize = 1024;
 const CALL: u8 = b'C';
 const RESET: u8 = b'R';
+const PANICKED: u8 = b'P';
 const BROKEN: u8 = b'B';
 
 /// A word of the monitor's.
@@ -80,6 +81,7 @@ impl Teller {
     pub fn ended(&self, ending: &Ending) -> io::Result<()> {
         let bytes = match ending {
             Ending::Reset => vec![RESET],
+            Ending::Panicked => vec![PANICKED],
             Ending::Broken(why) => {
                 let mut bytes = vec![BROKEN];
                 bytes.extend(why.bytes().take(LONGEST));
@@ -117,6 +119,7 @@ impl Listener {
             (None, _) => Err(io::ErrorKind::UnexpectedEof.into()),
             (Some((&CALL, [])), Some(fd)) => Ok(Some(Word::Call(UnixStream::from(fd)))),
             (Some((&RESET, [])), _) => Ok(Some(Word::Ended(Ending::Reset))),
+            (Some((&PANICKED, [])), _) => Ok(Some(Word::Ended(Ending::Panicked))),
             (Some((&BROKEN, why)), _) => {
                 let why = String::from_utf8_lossy(why).into_owned();
                 Ok(Some(Word::Ended(Ending::Broken(why))))

@@ -1,8 +1,12 @@
 //! Who answers at which address.
 
-use crate::arch::cpu::SERIAL;
+use crate::arch::cpu::{PANIC, SERIAL};
 use crate::devices::serial::SerialPort;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// What a kernel may tell of, and tells: that it panics.
+const PANICKED: u8 = 1;
 
 /// A device with registers in memory.
 pub trait Registers: Send {
@@ -16,6 +20,7 @@ pub trait Registers: Send {
 #[derive(Default)]
 pub struct Bus {
     serial: Option<Mutex<SerialPort>>,
+    panicked: AtomicBool,
     /// By first address; each has a page.
     devices: Vec<(u64, Arc<Mutex<dyn Registers>>)>,
 }
@@ -29,7 +34,7 @@ impl std::fmt::Debug for Bus {
 impl Bus {
     /// A bus with at most a serial line.
     pub fn new(serial: Option<SerialPort>) -> Self {
-        Self { serial: serial.map(Mutex::new), devices: Vec::new() }
+        Self { serial: serial.map(Mutex::new), ..Self::default() }
     }
 
     /// Puts a device at an address.
@@ -40,6 +45,9 @@ impl Bus {
     /// A processor reads a port. What nobody claims is all ones: kernels probe.
     pub fn port_in(&self, port: u16, data: &mut [u8]) {
         data.fill(0xff);
+        if let (PANIC, [byte]) = (port, &mut *data) {
+            *byte = PANICKED;
+        }
         let Some(offset) = port.checked_sub(SERIAL).filter(|offset| *offset < 8) else { return };
         if let (Some(serial), [byte]) = (&self.serial, data)
             && let (Ok(mut serial), Ok(offset)) = (serial.lock(), u8::try_from(offset))
@@ -50,12 +58,22 @@ impl Bus {
 
     /// A processor writes a port.
     pub fn port_out(&self, port: u16, data: &[u8]) {
+        if let (PANIC, [byte]) = (port, data)
+            && byte & PANICKED != 0
+        {
+            self.panicked.store(true, Ordering::Relaxed);
+        }
         let Some(offset) = port.checked_sub(SERIAL).filter(|offset| *offset < 8) else { return };
         if let (Some(serial), [byte]) = (&self.serial, data)
             && let (Ok(mut serial), Ok(offset)) = (serial.lock(), u8::try_from(offset))
         {
             serial.write(offset, *byte);
         }
+    }
+
+    /// Whether the guest's kernel has said that it panics.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked.load(Ordering::Relaxed)
     }
 
     /// A processor reads where there is no memory.
@@ -117,6 +135,11 @@ mod tests {
         bus.port_in(SERIAL, &mut port);
         assert_eq!(port, [0xff; 2]);
         bus.port_out(0, &[1]);
+        let mut can = [0; 1];
+        bus.port_in(PANIC, &mut can);
+        assert_eq!((can, bus.has_panicked()), ([PANICKED], false));
+        bus.port_out(PANIC, &[PANICKED | 2]);
+        assert!(bus.has_panicked());
         bus.write(0, &[1]);
     }
 }

@@ -88,6 +88,8 @@ impl std::fmt::Debug for Machine {
 pub enum Ending {
     /// The guest reset or powered off the machine, which is how it ends by itself.
     Reset,
+    /// Its kernel panicked, and reset it.
+    Panicked,
     /// A processor could not go on, and why.
     Broken(String),
 }
@@ -300,6 +302,10 @@ impl Shared {
         }
     }
 
+    fn reset(&self) -> Ending {
+        if self.bus.has_panicked() { Ending::Panicked } else { Ending::Reset }
+    }
+
     /// Runs it until its next exit.
     fn step(&self, processor: &mut VcpuFd) -> Option<Ending> {
         match processor.run() {
@@ -308,9 +314,9 @@ impl Shared {
             Ok(VcpuExit::MmioRead(address, data)) => self.bus.read(address, data),
             Ok(VcpuExit::MmioWrite(address, data)) => self.bus.write(address, data),
             Ok(VcpuExit::Intr) => {}
-            Ok(VcpuExit::Shutdown) => return Some(Ending::Reset),
+            Ok(VcpuExit::Shutdown) => return Some(self.reset()),
             Ok(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN | KVM_SYSTEM_EVENT_RESET, _)) => {
-                return Some(Ending::Reset);
+                return Some(self.reset());
             }
             Ok(VcpuExit::FailEntry(reason, _)) => {
                 return Some(Ending::Broken(format!(

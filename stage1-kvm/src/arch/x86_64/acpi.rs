@@ -92,6 +92,7 @@ fn differentiated(devices: &[Place], serial: bool) -> Vec<u8> {
     for (index, place) in (0_u32..).zip(devices) {
         table.append_slice(&virtio(index, *place));
     }
+    table.append_slice(&panic());
     if serial {
         table.append_slice(&uart());
     }
@@ -113,6 +114,18 @@ fn virtio(index: u32, place: Place) -> Vec<u8> {
                 "_CRS".into(),
                 &aml::ResourceTemplate::new(vec![&registers, &interrupt]),
             ),
+        ],
+    ))
+}
+
+/// The device that a kernel tells of its panic, as QEMU has it.
+fn panic() -> Vec<u8> {
+    let port = aml::IO::new(super::cpu::PANIC, super::cpu::PANIC, 0, 1);
+    bytes(&aml::Device::new(
+        "_SB_.PEVT".into(),
+        vec![
+            &aml::Name::new("_HID".into(), &"QEMU0001"),
+            &aml::Name::new("_CRS".into(), &aml::ResourceTemplate::new(vec![&port])),
         ],
     ))
 }

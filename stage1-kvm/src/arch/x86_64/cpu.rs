@@ -9,6 +9,8 @@ use kvm_ioctls::{Cap, Kvm, VcpuFd};
 
 /// The first port of the serial line.
 pub const SERIAL: u16 = 0x3f8;
+/// The port by which the guest's kernel says that it panics.
+pub const PANIC: u16 = 0x505;
 /// Its interrupt.
 pub const SERIAL_INTERRUPT: u32 = 4;
 
