@@ -1,8 +1,8 @@
 //! Capability sets by name, and giving capabilities up.
 
 use rustix::thread::{
-    CapabilitySet, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities,
 };
 use std::io;
 
@@ -114,6 +114,30 @@ pub fn bound(keep: Capabilities) -> io::Result<()> {
     }
     let mut sets = rustix::thread::capabilities(None)?;
     sets.inheritable = CapabilitySet::empty();
+    Ok(set_capabilities(None, sets)?)
+}
+
+/// As [`bound`], for good: no program and no change of user gives more to this thread or to what it executes, and nothing
+/// can be undone.
+pub fn seal(keep: Capabilities) -> io::Result<()> {
+    use rustix::thread::CapabilitiesSecureBits as Bits;
+    // The locks of what is off keep it off. Who is not root for a while has nothing meanwhile, as ever.
+    rustix::thread::set_capabilities_secure_bits(
+        Bits::NO_ROOT
+            | Bits::NO_ROOT_LOCKED
+            | Bits::NO_SETUID_FIXUP_LOCKED
+            | Bits::KEEP_CAPS_LOCKED
+            | Bits::NO_CAP_AMBIENT_RAISE
+            | Bits::NO_CAP_AMBIENT_RAISE_LOCKED,
+    )?;
+    bound(keep)
+}
+
+/// Gives the calling thread exactly these, of those that it may have.
+pub fn hold(keep: Capabilities) -> io::Result<()> {
+    let kept = CapabilitySet::from_bits_retain(keep.0);
+    let inheritable = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable };
     Ok(set_capabilities(None, sets)?)
 }
 

@@ -7,7 +7,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Closes every descriptor but the standard ones, whoever owns it; `keep` stays, as number 3, and survives exec.
 ///
@@ -64,6 +64,28 @@ pub(crate) unsafe fn hand_down(list: &[BorrowedFd<'_>]) -> io::Result<()> {
 pub(crate) fn above(fd: BorrowedFd<'_>, count: usize) -> io::Result<OwnedFd> {
     let least = i32::try_from(count).ok().and_then(|count| count.checked_add(3));
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, least.ok_or(Errno::MFILE)?)?)
+}
+
+/// Closes every descriptor but these, whoever owns it. They stay as they are.
+///
+/// # Safety
+/// No other value of the calling process that owns or borrows a descriptor may be used (or dropped) afterwards: this is for
+/// a child that goes on with nothing of its parent's but these.
+pub unsafe fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    let mut first = 0_u32;
+    for end in numbers.into_iter().chain([u32::MAX]) {
+        if let Some(last) = end.checked_sub(1).filter(|last| first <= *last) {
+            // SAFETY: three numbers, no memory; that no owner outlives it is our caller's promise.
+            let rc = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0_u32) };
+            if rc != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = end.saturating_add(1);
+    }
+    Ok(())
 }
 
 /// Sets close-on-exec on every descriptor from 3 up: what a caller left open by mistake ends here.

@@ -4,8 +4,10 @@
     reason = "unshare(2) and setns(2) have no safe wrapper that keeps our types; one ioctl"
 )]
 
+use crate::process::{self, Cloned};
+use rustix::fs::{Mode, OFlags};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A set of kinds of namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ impl Kinds {
     pub const IPC: Self = Self(libc::CLONE_NEWIPC);
     /// Network.
     pub const NET: Self = Self(libc::CLONE_NEWNET);
+    /// The root that control groups are seen from.
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP);
 
     /// Both.
     #[must_use]
@@ -38,6 +42,85 @@ pub fn unshare(kinds: Kinds) -> io::Result<()> {
     // the kinds that can be named).
     let rc = unsafe { libc::unshare(kinds.0) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes sure that the calling process has no other thread: what is taken from a thread is taken from it alone.
+///
+/// # Errors
+/// It has.
+pub fn single_threaded() -> io::Result<()> {
+    // SAFETY: asks for what a process without other threads has anyway; with others the call does nothing and fails.
+    let rc = unsafe { libc::unshare(libc::CLONE_THREAD) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Moves the calling, single-threaded process into a user namespace of its own, in which every user and group is who they
+/// were outside. It has every capability there, and none outside. `before` is done with the rights of outside, when there
+/// is no more need of a procfs.
+///
+/// # Errors
+/// There is no procfs, or the caller may not; what `before` says comes back inside.
+pub fn own_users_after<E>(before: impl FnOnce() -> Result<(), E>) -> io::Result<Result<(), E>> {
+    let me = rustix::fs::open(
+        "/proc/self",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let read = |name: &str| -> io::Result<String> {
+        let file = rustix::fs::openat(&me, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        std::io::read_to_string(std::fs::File::from(file))
+    };
+    let maps =
+        [("uid_map", identity(&read("uid_map")?)?), ("gid_map", identity(&read("gid_map")?)?)];
+    let (told, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // Only a process outside may say who is who inside.
+    let Cloned::Parent { pid, .. } = process::clone(Kinds::NONE)? else {
+        drop(tell);
+        let outcome = write_maps(&me, &told, &maps);
+        process::leave(outcome.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO)));
+    };
+    drop(told);
+    let outcome = before();
+    // SAFETY: a number, no memory; the caller has one thread.
+    let made = outcome.is_ok() && unsafe { libc::unshare(libc::CLONE_NEWUSER) } == 0;
+    let refused = io::Error::last_os_error();
+    let heard = if made { rustix::io::write(&tell, b"x").map(drop) } else { Ok(()) };
+    // Without a word it ends, too.
+    drop(tell);
+    let end = process::wait_for(pid)?;
+    heard?;
+    match end {
+        _ if outcome.is_err() => Ok(outcome),
+        _ if !made => Err(refused),
+        process::End::Exited(0) => Ok(outcome),
+        process::End::Exited(errno) => Err(io::Error::from_raw_os_error(errno)),
+        process::End::Killed(_) => Err(io::ErrorKind::Interrupted.into()),
+    }
+}
+
+/// Waits for the word, and writes the maps of the process whose folder this is.
+fn write_maps(of: &OwnedFd, told: &OwnedFd, maps: &[(&str, String); 2]) -> io::Result<()> {
+    if rustix::io::read(told, &mut [0_u8; 1])? != 1 {
+        return Ok(());
+    }
+    for (name, map) in maps {
+        let file = rustix::fs::openat(of, *name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // The kernel takes it in one piece or not at all.
+        rustix::io::write(&file, map.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The map that changes nothing below a namespace of this map: lines of first inside, first outside, count.
+fn identity(map: &str) -> io::Result<String> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(first), Some(_), Some(count), None) => Ok(format!("{first} {first} {count}\n")),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        }
+    };
+    map.lines().map(line).collect()
 }
 
 /// Joins namespaces: of a process, if the descriptor is a pidfd, else the one the descriptor is.
@@ -74,4 +157,18 @@ pub fn set_hostname(name: &str) -> io::Result<()> {
     // SAFETY: the kernel reads `len` bytes of a live string; it needs no terminator.
     let rc = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_has_whom_the_outside_has() {
+        let whole = "         0          0 4294967295\n";
+        assert_eq!(identity(whole).unwrap(), "0 0 4294967295\n");
+        let parts = "0 1000 1\n1 100000 65535\n";
+        assert_eq!(identity(parts).unwrap(), "0 0 1\n1 1 65535\n");
+        identity("0 1").unwrap_err();
+    }
 }

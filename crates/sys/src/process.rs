@@ -324,6 +324,17 @@ pub fn hide() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Leaves the keys of whoever started this process: it has an empty ring of its own afterwards. A kernel without keys has
+/// none to leave.
+pub fn leave_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let unnamed = std::ptr::null::<libc::c_char>();
+    // SAFETY: the call reads a name, of which there is none.
+    let rc = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, unnamed) };
+    let error = io::Error::last_os_error();
+    if rc >= 0 || error.raw_os_error() == Some(libc::ENOSYS) { Ok(()) } else { Err(error) }
+}
+
 /// Sends a signal by number to a process.
 pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: two numbers, no memory; a bad signal is EINVAL.
