@@ -66,7 +66,7 @@ pub fn enter() -> Result<u8, MachineError> {
         term: std::env::var_os("TERM").map(|word| Word(word.into_vec())),
         dialogue,
     };
-    let mut visit = Visit::new()?;
+    let mut visit = Visit::new(&dir)?;
     visit.say(&FromHost::Exec(exec))?;
     visit.attend(dialogue)
 }
@@ -120,8 +120,8 @@ enum Woken {
 }
 
 impl Visit {
-    fn new() -> Result<Self, MachineError> {
-        let door = UnixStream::connect(door::PATH).map_err(|_| RunError::Gone)?;
+    fn new(dir: &PodDir) -> Result<Self, MachineError> {
+        let door = UnixStream::connect(door::path(dir)).map_err(|_| RunError::Gone)?;
         Ok(Self { door, decoder: Decoder::default(), streams: Vec::new(), input_open: true })
     }
 

@@ -62,6 +62,8 @@ pub struct Supervisor<'a> {
     ending: Option<Ending>,
     /// What went wrong first.
     failure: Option<MachineError>,
+    /// Whether the guest has closed the wire before its time. How the machine ends will tell more.
+    gone: bool,
     /// When the machine is killed.
     deadline: Option<Instant>,
     interrupts: u32,
@@ -110,12 +112,13 @@ impl<'a> Supervisor<'a> {
             monitor,
             listener: Some(listener),
             wire: Wire::default(),
-            door: Door::open().doing("cannot make the pod's socket for commands")?,
+            door: Door::open(dir).doing("cannot make the pod's socket for commands")?,
             outputs,
             keyboard: None,
             stage: Stage::Booting,
             ending: None,
             failure: None,
+            gone: false,
             deadline: None,
             interrupts: 0,
         })
@@ -407,7 +410,8 @@ impl<'a> Supervisor<'a> {
             self.deadline = None;
             // Nobody cares any more how long a guest takes that has said all.
             if !matches!(self.stage, Stage::Stopped(_)) {
-                self.give_up(GuestError::Hung.into());
+                let why = if self.gone { GuestError::Gone } else { GuestError::Hung };
+                self.failure.get_or_insert(why.into());
             }
             self.kill();
         }
@@ -431,10 +435,11 @@ impl<'a> Supervisor<'a> {
         self.failure = Some(why.into());
     }
 
-    /// The pod is over because of this. How the machine ended says more than that its wire closed.
+    /// The pod is over because of this.
     fn give_up(&mut self, error: MachineError) {
         if matches!(error, MachineError::Guest(GuestError::Gone)) {
             self.wire.close();
+            self.gone = true;
             self.deadline = Some(Instant::now() + PATIENCE);
             return;
         }

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use stage1_abi::PodDir;
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use sys::signal::number;
 
 /// The socket, in the pod folder.
-pub const PATH: &str = "rkt/door";
+const PATH: &str = "rkt/door";
 /// Callers at once.
 const CALLERS: usize = 64;
 /// What is read at once.
@@ -43,6 +44,11 @@ pub struct Door {
     next: u32,
 }
 
+/// The way to it, which is short however deep the folder lies.
+pub fn path(dir: &PodDir) -> String {
+    format!("{}/{PATH}", sys::path::of_descriptor(dir.as_fd()))
+}
+
 /// What one descriptor of a poll is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
@@ -53,13 +59,13 @@ pub enum Ready {
 }
 
 impl Door {
-    /// Opens it. The working directory is the pod folder.
+    /// Opens it in a pod folder.
     ///
     /// # Errors
     /// As bind(2).
-    pub fn open() -> io::Result<Self> {
+    pub fn open(dir: &PodDir) -> io::Result<Self> {
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(PATH);
+        let listener = UnixListener::bind(path(dir));
         rustix::process::umask(before);
         let listener = listener?;
         listener.set_nonblocking(true)?;

@@ -2,6 +2,7 @@
 //! ignored by an ordinary run; `cargo xtask test --lab` calls it where it belongs.
 
 mod groups;
+mod machines;
 mod systemd;
 
 use rustix::event::Timespec;
