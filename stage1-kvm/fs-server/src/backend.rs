@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::bitmap::BitmapMmapRegion;
-use vhost_user_backend::{VhostUserBackend, VringMutex, VringT};
-use virtio_queue::QueueOwnedT;
+use vhost_user_backend::{VhostUserBackend, VringMutex, VringState, VringT};
+use virtio_queue::{QueueOwnedT, QueueT};
 use virtiofsd::descriptor_utils::{Reader, Writer};
 use virtiofsd::passthrough::{CachePolicy, Config, NegotiationMode, PassthroughFs};
 use virtiofsd::server::Server;
@@ -89,22 +89,23 @@ impl Backend {
     fn serve_all(&self, ring: &Ring) -> Result<(), Misused> {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
         let memory = memory.as_ref().ok_or(Misused::Nowhere)?;
-        loop {
-            ring.disable_notification().map_err(Misused::Queue)?;
+        let mut more = true;
+        // The machine may stop the ring at any moment in between: what is in it means nothing then.
+        while more {
+            let Some(mut state) = running(ring) else { return Ok(()) };
+            state.disable_notification().map_err(Misused::Queue)?;
+            drop(state);
             while self.serve_one(ring, memory)? {}
-            if !ring.enable_notification().map_err(Misused::Queue)? {
-                return Ok(());
-            }
+            let Some(mut state) = running(ring) else { return Ok(()) };
+            more = state.enable_notification().map_err(Misused::Queue)?;
         }
+        Ok(())
     }
 
     /// Serves one request, if there is one. The ring cannot be taken away meanwhile: what is written to the guest's memory
     /// is written while the guest waits for it.
     fn serve_one(&self, ring: &Ring, memory: &Memory) -> Result<bool, Misused> {
-        let mut state = ring.get_mut();
-        if !state.is_enabled() {
-            return Ok(false);
-        }
+        let Some(mut state) = running(ring) else { return Ok(false) };
         let memory = memory.memory();
         let queue = state.get_queue_mut();
         let mut waiting = queue.iter(memory.clone()).map_err(Misused::Queue)?;
@@ -120,6 +121,12 @@ impl Backend {
         }
         Ok(true)
     }
+}
+
+/// The state of a ring, which does not change as long as this is held, if the ring runs.
+fn running(ring: &Ring) -> Option<MutexGuard<'_, VringState<Memory>>> {
+    let state = ring.get_mut();
+    (state.is_enabled() && state.get_queue().ready()).then_some(state)
 }
 
 impl VhostUserBackend for Backend {
