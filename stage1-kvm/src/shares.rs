@@ -9,6 +9,7 @@
 //!
 //! A path is looked up once, here. A file is a mount by itself: what lies beside it is never shown.
 
+use jail::Parent;
 use pod_proto::config::Share;
 use rustix::fs::{CWD, FileType};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -21,7 +22,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use sys::cgroup::Doors;
 use sys::mount::{self, Depth, Propagation, Restrict};
-use sys::namespace::Kinds;
 use sys::path::{At, PathError};
 use sys::process::Words;
 
@@ -115,8 +115,8 @@ impl Shares {
         vec![Share { tag: TAG.to_owned() }]
     }
 
-    /// Starts the program that serves them, in namespaces of its own and in the group behind these doors. It has a copy of
-    /// the pod's lock for as long as it lives, and it does not outlive the calling thread.
+    /// Starts the program that serves them, in the group behind these doors. It locks itself up, has a copy of the pod's
+    /// lock for as long as it lives, and does not outlive the calling thread.
     ///
     /// # Errors
     /// It cannot be started. Whatever it fails at afterwards it says itself, and ends.
@@ -128,15 +128,17 @@ impl Shares {
     ) -> Result<Server, ShareError> {
         let failed = |step| move |source: io::Error| ShareError::Start { step, source };
         let (listener, machine) = line().map_err(failed("make a socket"))?;
+        let parent = Parent::myself().map_err(failed("watch its parent"))?;
+        let given = [listener.as_fd(), lock, parent.as_fd()];
         let trees = self.taken.iter().map(|taken| taken.tree.as_fd());
-        let list: Vec<BorrowedFd<'_>> = [listener.as_fd(), lock].into_iter().chain(trees).collect();
+        let list: Vec<BorrowedFd<'_>> = given.into_iter().chain(trees).collect();
         let path = CString::new(program.as_os_str().as_encoded_bytes())
             .map_err(|error| failed("name it")(error.into()))?;
         let count = CString::new(self.taken.len().to_string()).unwrap_or_default();
         let (argv, env) =
             (Words::new(vec![c"fs-server".to_owned(), count]), Words::new(Vec::new()));
-        let apart = Kinds::MOUNT.and(Kinds::PID).and(Kinds::UTS).and(Kinds::IPC).and(Kinds::NET);
-        let child = sys::process::start_with((apart, doors), &list, &path, [&argv, &env]);
+        let kinds = jail::CLONED_INTO;
+        let child = sys::process::start_with((kinds, doors), &list, &path, [&argv, &env]);
         let pid = child
             .map_err(failed("make a process"))?
             .map_err(|failure| failed(failure.step)(io::Error::from_raw_os_error(failure.errno)))?;

@@ -21,8 +21,7 @@ impl log::Log for Sink {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) && SAID.fetch_add(1, Ordering::Relaxed) < MOST {
-            let word = if record.level() == log::Level::Warn { "warning: " } else { "" };
-            say(&format!("{word}{}", record.args()));
+            say(&record.args().to_string());
         }
     }
 
@@ -35,14 +34,18 @@ pub(crate) fn start() -> io::Result<()> {
     sys::descriptor::silence_standard()?;
     OUT.get_or_init(|| kept.into());
     if log::set_logger(&Sink).is_ok() {
-        log::set_max_level(log::LevelFilter::Warn);
+        // The library warns of features that a guest may or may not have.
+        log::set_max_level(log::LevelFilter::Error);
     }
-    // A thread that dies must not leave the others serving half of what is asked.
+    Ok(())
+}
+
+/// Has a thread that dies end the process: the others must not serve half of what is asked.
+pub(crate) fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
         say(&format!("a mistake of its own: {panic}"));
         sys::process::leave(101);
     }));
-    Ok(())
 }
 
 /// Says one line, in any case.

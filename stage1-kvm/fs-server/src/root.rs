@@ -6,33 +6,35 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use sys::mount::{self, Depth, Propagation, Restrict};
+use sys::namespace::{self, Kinds};
 use sys::path::{At, PathError};
 
 /// The most descriptors that the server has: one for each file that the guest remembers.
 const DESCRIPTORS: u64 = 1_000_000;
 
-/// What the server still has of the world outside.
-#[derive(Debug)]
-pub(crate) struct Entered {
-    /// The folder of its own descriptors, which is the whole of a mount: no way leads up from it.
-    pub(crate) descriptors: OwnedFd,
-}
-
-/// Makes the volumes, which are attached nowhere, all that there is. The process has a mount namespace of its own, which
-/// the right to mount comes from outside of: it cannot be had again.
+/// The folder of its own descriptors, by which the library opens again what it knows. It is the whole of a mount: no way
+/// leads up from it.
 ///
 /// # Errors
-/// As mount(2).
-pub(crate) fn enter(volumes: Vec<OwnedFd>) -> Result<Entered, PathError> {
-    mount::isolate_all(Propagation::Private).at("mount", "/")?;
+/// There is no procfs.
+pub(crate) fn own_descriptors() -> Result<OwnedFd, PathError> {
     let own = "/proc/self/fd";
     let tree = mount::copy_tree(CWD, own, Depth::Single).at("open", own)?;
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let descriptors = rustix::fs::openat(&tree, ".", folder, Mode::empty()).at("open", own)?;
+    rustix::fs::openat(&tree, ".", folder, Mode::empty()).at("open", own)
+}
+
+/// Makes a tree of the volumes, which are attached nowhere, and neither is it.
+///
+/// # Errors
+/// As mount(2).
+pub(crate) fn build(volumes: Vec<OwnedFd>) -> Result<OwnedFd, PathError> {
+    namespace::unshare(Kinds::MOUNT).at("unshare", "/")?;
+    mount::isolate_all(Propagation::Private).at("mount", "/")?;
     let rights = Restrict::NO_SUID.and(Restrict::NO_DEVICES).and(Restrict::NO_EXEC);
     let options = [(c"mode", c"0755"), (c"size", c"64k")];
     let root = mount::fresh(c"tmpfs", &options, rights).at("mount", "/")?;
-    // On top of the working folder, whatever that is: it is left right away.
+    // What is attached nowhere can carry nothing: for a while it covers the working folder, whatever that is.
     mount::attach_at(root.as_fd(), c".").at("mount", ".")?;
     for (number, tree) in volumes.into_iter().enumerate() {
         let name = number.to_string();
@@ -40,8 +42,7 @@ pub(crate) fn enter(volumes: Vec<OwnedFd>) -> Result<Entered, PathError> {
         mount::attach(tree.as_fd(), place.as_fd()).at("mount", &name)?;
     }
     mount::restrict(root.as_fd(), Restrict::READ_ONLY, Depth::Single).at("mount", "/")?;
-    mount::become_root(root.as_fd()).at("pivot_root", "/")?;
-    Ok(Entered { descriptors })
+    mount::copy_tree(root.as_fd(), c"", Depth::Recursive).at("mount", "/")
 }
 
 /// A place that can carry the tree: a folder for a folder, and a file for anything else.
