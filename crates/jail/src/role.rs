@@ -65,7 +65,10 @@ const NOWHERE: u32 = c::MAP_ANONYMOUS as u32;
 /// Kicks of queues become events of the kernel's, so that a processor only writes to what it found on the bus.
 static PROCESSOR: &[Call] = &[
     Call::when(c::SYS_ioctl, &[Argument::one_of(1, &[KVM_RUN, KVM_GET_REGS])]),
-    // What a reset of a device leaves behind.
+    // A driver that starts or resets a device whose queues another process serves has that process told, and what a reset
+    // leaves behind is closed.
+    Call::any(c::SYS_sendmsg),
+    Call::any(c::SYS_recvmsg),
     Call::any(c::SYS_shutdown),
 ];
 
@@ -78,6 +81,7 @@ static DEVICES: &[Call] = &[
     Call::any(c::SYS_epoll_ctl),
     Call::any(c::SYS_readv),
     Call::any(c::SYS_recvfrom),
+    Call::any(c::SYS_poll),
     // To nobody but the other end.
     Call::when(c::SYS_sendto, &[Argument::one_of(5, &[0])]),
     Call::any(c::SYS_sendmsg),
@@ -92,9 +96,6 @@ static DEVICES: &[Call] = &[
         ],
     ),
     Call::when(c::SYS_ioctl, &[Argument::one_of(1, &[FIONBIO])]),
-    Call::any(c::SYS_fstat),
-    Call::any(c::SYS_statx),
-    Call::any(c::SYS_lseek),
 ];
 
 static MACHINE: &[Call] = &[
