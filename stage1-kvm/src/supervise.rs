@@ -175,7 +175,11 @@ impl<'a> Supervisor<'a> {
             Woken::Output(ready) => self.outputs.carry(ready),
             Woken::Line => self.hear_line(),
             Woken::Wire(ready) => {
-                for event in self.wire.carry(ready)? {
+                let said = self.wire.carry(ready)?;
+                // Streams that the guest opened before it said this may wait to be taken.
+                self.hear_line();
+                let opened = self.wire.hear_all()?;
+                for event in opened.into_iter().chain(said) {
                     self.heed(event, raw)?;
                 }
             }

@@ -128,6 +128,15 @@ impl Wire {
         }
     }
 
+    /// Hears whoever has called and not yet said what for.
+    ///
+    /// # Errors
+    /// As [`Self::carry`].
+    pub fn hear_all(&mut self) -> Result<Vec<Event>, MachineError> {
+        let heard = (0..self.callers.len()).map(|index| self.hear(index));
+        heard.filter_map(Result::transpose).collect()
+    }
+
     /// Forgets connections that were dealt with. Numbers of callers are good until then.
     pub fn tidy(&mut self) {
         self.callers.retain(|caller| caller.said.len() < preamble::LENGTH);
