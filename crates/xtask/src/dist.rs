@@ -101,28 +101,62 @@ pub(crate) fn build(
         Flavours::All(kernel) => Some(kernel::provide(workspace, kernel)?),
         Flavours::Usual | Flavours::Containers => None,
     };
-    let words = ["build", "--profile", profile.name(), "--target", TARGET, "--target-dir", BUILD];
-    let mut cargo = workspace.cargo(&words);
-    let of_flavours = flavours.packages().iter().flat_map(|(_, packages)| packages.iter());
-    let packages = PACKAGES.iter().chain(of_flavours).flat_map(|package| ["-p", package]);
-    cargo.args(["--bins", "--locked"]).args(packages).env("RUSTFLAGS", FLAGS);
-    call(&mut cargo)?;
-    let programs = workspace.path(BUILD).join(TARGET).join(profile.name());
+    let programs = Programs::build(workspace, profile, flavours)?;
     let out = workspace.path(OUT);
     fs::create_dir_all(&out).at("make", &out)?;
-    let rkt = programs.join("rkt");
     let installed = out.join("rkt");
-    install(&rkt, &installed)?;
-    let mut pack = Command::new(programs.join("images"));
-    pack.arg(&programs).arg(&out).arg(version(&rkt)?);
-    for (name, _) in flavours.packages() {
-        match &kernel {
-            Some(folder) if *name == MACHINE => pack.arg(format!("{name}={}", folder.display())),
-            _ => pack.arg(name),
-        };
+    install(&programs.path("rkt"), &installed)?;
+    let images: Vec<String> = flavours
+        .packages()
+        .iter()
+        .map(|(name, _)| match &kernel {
+            Some(folder) if *name == MACHINE => with_kernel(folder),
+            _ => (*name).to_owned(),
+        })
+        .collect();
+    let packed = programs.pack(&out, &images)?;
+    Ok([installed].into_iter().chain(packed).collect())
+}
+
+/// The flavour that has a kernel of its own, as the packing program is told of it.
+pub(crate) fn with_kernel(folder: &Path) -> String {
+    format!("{MACHINE}={}", folder.display())
+}
+
+/// Static programs that were built.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Builds `rkt`, the programs of these flavours, and what packs them.
+    pub(crate) fn build(
+        workspace: &Workspace,
+        profile: Profile,
+        flavours: Flavours,
+    ) -> Result<Self, TaskError> {
+        let words =
+            ["build", "--profile", profile.name(), "--target", TARGET, "--target-dir", BUILD];
+        let mut cargo = workspace.cargo(&words);
+        let of_flavours = flavours.packages().iter().flat_map(|(_, packages)| packages.iter());
+        let packages = PACKAGES.iter().chain(of_flavours).flat_map(|package| ["-p", package]);
+        cargo.args(["--bins", "--locked"]).args(packages).env("RUSTFLAGS", FLAGS);
+        call(&mut cargo)?;
+        Ok(Self { folder: workspace.path(BUILD).join(TARGET).join(profile.name()) })
     }
-    let packed = read(&mut pack)?;
-    Ok([installed].into_iter().chain(packed.lines().map(PathBuf::from)).collect())
+
+    /// Where one of them lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Packs stage1 images into a folder; their files.
+    pub(crate) fn pack(&self, out: &Path, images: &[String]) -> Result<Vec<PathBuf>, TaskError> {
+        let mut pack = Command::new(self.path("images"));
+        pack.arg(&self.folder).arg(out).arg(version(&self.path("rkt"))?).args(images);
+        Ok(read(&mut pack)?.lines().map(PathBuf::from).collect())
+    }
 }
 
 /// The version that the built program claims: the one it looks for in its stage1 images.

@@ -63,7 +63,8 @@ fn passed(call: &str) -> String {
     format!("{{ RKT_TEST_SKIPS=/mnt/skips {call} | tee {told}; {judged}; }}")
 }
 
-fn machine(workspace: &Workspace) -> Command {
+/// A call of the lab.
+pub(crate) fn machine(workspace: &Workspace) -> Command {
     let mut command = Command::new("bash");
     command.arg(workspace.path("tests/lab/lab.sh")).current_dir(workspace.root());
     command

@@ -73,7 +73,7 @@ const TASKS: [Task; 12] = [
     Task { name: "size", about: "find files that are too long", run: size::run },
     Task {
         name: "bench",
-        about: "measure against the kernel's floor and other runtimes: start | fetch [CORPUS]",
+        about: "measure against the kernel's floor and other runtimes: start | fetch [CORPUS] | kvm",
         run: bench::run,
     },
     Task {

@@ -3,6 +3,7 @@
 
 mod engine;
 mod fetch;
+mod kvm;
 mod start;
 pub(crate) mod stopwatch;
 pub(crate) mod verdict;
@@ -12,10 +13,11 @@ use crate::error::TaskError;
 use crate::say;
 use crate::setup::present;
 use crate::workspace::Workspace;
+use std::path::Path;
 
-const USAGE: &str = "usage: cargo xtask bench start|fetch [--quick] [CORPUS]";
+const USAGE: &str = "usage: cargo xtask bench start|fetch|kvm [--quick] [CORPUS]";
 
-/// `cargo xtask bench start [--quick] | fetch [--quick] [CORPUS]`
+/// `cargo xtask bench start [--quick] | fetch [--quick] [CORPUS] | kvm [--quick]`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
     let usage = || TaskError::Usage(USAGE.to_owned());
     let (name, rest) = words.split_first().ok_or_else(usage)?;
@@ -30,6 +32,8 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
             build(workspace, profile)?;
             fetch::run(workspace, &corpus)
         }
+        ("kvm", []) => kvm::run(workspace, profile),
+        (kvm::INSIDE, [folder]) => kvm::inside(Path::new(folder)),
         _ => Err(usage()),
     }
 }

@@ -1,0 +1,178 @@
+//! One machine, from exec to its guest's call and to its end.
+
+use super::inside::{Counters, counters};
+use super::smaps::{self, Used};
+use crate::error::{At, TaskError};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, VsockAddr};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// MiB of a guest.
+const MEMORY: u16 = 512;
+/// The port that the guest calls.
+const PORT: u32 = 1;
+/// How long a guest may take to call, in milliseconds of the lab's clock.
+const PATIENCE: u16 = 60_000;
+/// As a pod's machine is told.
+const LINE: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off quiet \
+                    8250.nr_uarts=0 rkt.port=1";
+
+/// Whose monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Monitor {
+    Ours,
+    Qemu,
+}
+
+/// A machine to be started.
+#[derive(Debug)]
+pub(super) struct Machine<'a> {
+    pub(super) monitor: Monitor,
+    /// Where our monitor and the disk lie.
+    pub(super) folder: &'a Path,
+    /// Where the kernel and the initial file system lie.
+    pub(super) guest: &'a Path,
+}
+
+/// What a machine has used by the time its guest calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    /// Milliseconds of processor time.
+    pub(super) cpu: f64,
+    pub(super) exits: f64,
+    /// Of these to a device: its registers, a port.
+    pub(super) device_exits: f64,
+    /// MiB of the process alone, beside the guest's memory.
+    pub(super) private: f64,
+    /// MiB of the guest's memory that are there, and how many of these on large pages.
+    pub(super) guest: f64,
+    pub(super) large: f64,
+}
+
+impl Machine<'_> {
+    /// Boots it, waits for the call, takes the figures, and hangs up, upon which the guest resets.
+    pub(super) fn boot(&self) -> Result<Taken, TaskError> {
+        let mut listener = self.listener()?;
+        let child = self.command().stdin(Stdio::null()).spawn();
+        let mut child = child.map_err(|source| TaskError::Start {
+            program: format!("{:?}", self.monitor),
+            source,
+        })?;
+        let taken = self.watch(&mut listener, &child);
+        if taken.is_err() {
+            drop(child.kill());
+        }
+        let status = child
+            .wait()
+            .map_err(|source| TaskError::Start { program: "a machine".to_owned(), source })?;
+        let taken = taken?;
+        if status.success() {
+            Ok(taken)
+        } else {
+            Err(TaskError::Program { program: format!("{:?}", self.monitor), status })
+        }
+    }
+
+    fn watch(&self, listener: &mut OwnedFd, child: &Child) -> Result<Taken, TaskError> {
+        let mut call = accept(listener).at("hear the guest at", self.wire())?;
+        call.read_exact(&mut [0; 1]).at("hear the guest at", self.wire())?;
+        taken(child)
+    }
+
+    fn wire(&self) -> std::path::PathBuf {
+        self.folder.join("wire")
+    }
+
+    fn listener(&self) -> Result<OwnedFd, TaskError> {
+        let path = self.wire();
+        match self.monitor {
+            Monitor::Ours => {
+                drop(fs::remove_file(&path));
+                UnixListener::bind(&path).map(OwnedFd::from).at("listen at", path)
+            }
+            Monitor::Qemu => vsock().map_err(io::Error::from).at("listen at", "a vsock port"),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let path = |folder: &Path, name: &str| folder.join(name).display().to_string();
+        let (kernel, initial) = (path(self.guest, "vmlinux"), path(self.guest, "initramfs"));
+        let disk = path(self.folder, "disk");
+        match self.monitor {
+            Monitor::Ours => {
+                let mut command = Command::new(self.folder.join("monitor"));
+                command.args([&MEMORY.to_string(), "1", &kernel, &initial, LINE, &disk]);
+                command.env("RKT_WIRE", self.wire());
+                command
+            }
+            Monitor::Qemu => {
+                let mut command = Command::new("qemu-system-x86_64");
+                let machine = "microvm,accel=kvm,acpi=on,rtc=on,pit=off,pic=off,usb=off,isa-serial=off,x-option-roms=off,\
+                               auto-kernel-cmdline=off";
+                command.args([
+                    "-M",
+                    machine,
+                    "-cpu",
+                    "host",
+                    "-smp",
+                    "1",
+                    "-m",
+                    &MEMORY.to_string(),
+                ]);
+                command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+                command.args(["-kernel", &kernel, "-initrd", &initial, "-append", LINE]);
+                command
+                    .args(["-drive", &format!("if=none,id=d,format=raw,readonly=on,file={disk}")]);
+                command.args([
+                    "-device",
+                    "virtio-blk-device,drive=d",
+                    "-device",
+                    "virtio-rng-device",
+                ]);
+                command.args(["-device", "vhost-vsock-device,guest-cid=3"]);
+                command
+            }
+        }
+    }
+}
+
+fn vsock() -> nix::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::Vsock, SockType::Stream);
+    let fd = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(fd.as_raw_fd(), &VsockAddr::new(u32::MAX, PORT))?;
+    socket::listen(&fd, Backlog::new(1)?)?;
+    Ok(fd)
+}
+
+fn accept(listener: &OwnedFd) -> io::Result<File> {
+    wait(listener)?;
+    let call = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)?;
+    wait(&call)?;
+    Ok(File::from(call))
+}
+
+fn wait(fd: &OwnedFd) -> io::Result<()> {
+    let mut wait = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut wait, PATIENCE)? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(())
+}
+
+fn taken(child: &Child) -> Result<Taken, TaskError> {
+    let clock = "/proc/PID";
+    let pid = i32::try_from(child.id()).map_err(io::Error::other).at("watch", clock)?;
+    let clock = clock_getcpuclockid(Pid::from_raw(pid)).and_then(clock_gettime);
+    let cpu = Duration::from(clock.map_err(io::Error::from).at("watch", "a process's clock")?);
+    let Counters { exits, device_exits } = counters()?;
+    let Used { private, guest, large } = smaps::of(pid, MEMORY.into())?;
+    Ok(Taken { cpu: cpu.as_secs_f64() * 1e3, exits, device_exits, private, guest, large })
+}
