@@ -21,6 +21,8 @@ pub enum Can {
     ShareWithHost,
     /// Show a device of the host's as a volume.
     DeviceVolumes,
+    /// Run on a copy of its image instead of an overlay.
+    CopyRoots,
     /// Export what a pod has left when it is over.
     ExportExited,
 }
@@ -52,6 +54,7 @@ pub const NSPAWN: Flavour = Flavour {
         Can::Handlers,
         Can::ShareWithHost,
         Can::DeviceVolumes,
+        Can::CopyRoots,
         Can::ExportExited,
     ],
 };
@@ -61,7 +64,13 @@ pub const FLY: Flavour = Flavour {
     name: "fly",
     select: &["--stage1-name=fly"],
     net: &[],
-    can: &[Can::PropagateMounts, Can::ShareWithHost, Can::DeviceVolumes, Can::ExportExited],
+    can: &[
+        Can::PropagateMounts,
+        Can::ShareWithHost,
+        Can::DeviceVolumes,
+        Can::CopyRoots,
+        Can::ExportExited,
+    ],
 };
 
 /// A kernel of the pod's own.

@@ -10,10 +10,16 @@ use std::process::Command;
 const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COMMAND";
 /// Tests below these names run on control groups of version 2, too.
 const ON_VERSION_2: [&str; 2] = ["isolation::", "end_of_pods::"];
+/// Tests below these names run on pods with a kernel of their own, too, of those that any flavour must pass.
+const ON_MACHINES: [&str; 4] = ["exit_codes::", "lifecycle::", "volumes::", "end_of_pods::"];
+/// Memory for ten machines, in MiB.
+const ROOM: &str = "8192";
 /// A kernel of the distribution's, for guests.
 const GUEST: &str = "linux-image-cloud-amd64";
 /// How long one machine may run, in seconds.
 const TIMEOUT: &str = "900";
+/// The same for all of a suite.
+const LONG_TIMEOUT: &str = "5400";
 
 /// `cargo xtask lab [OPTIONS] -- COMMAND`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
@@ -53,7 +59,40 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     ];
     // Two emulated processors wait for each other whenever this machine has other work.
     let options = ["--smp", "1", "--modprobe", "vhost_vsock", "--timeout", TIMEOUT, "--"];
-    call(machine(workspace).args(options).args(script(&calls)))
+    call(machine(workspace).args(options).args(script(&calls)))?;
+    say::title("in the lab: pods with a kernel of their own");
+    let machines = passed(&format!("{lab} --ignored --test-threads=1 machines::"));
+    let chosen = on_machines(&acceptance, &ON_MACHINES);
+    call(with_room(workspace, TIMEOUT).args(script(&[own_kernel(&machines), own_kernel(&chosen)])))
+}
+
+/// All tests that any flavour must pass, on pods with a kernel of their own.
+pub(crate) fn all_on_machines(workspace: &Workspace) -> Result<(), TaskError> {
+    let programs = tests(workspace)?;
+    let missing = || TaskError::Missing("cargo built no test program \"acceptance\"".to_owned());
+    let acceptance = programs.get("acceptance").ok_or_else(missing)?;
+    let all = own_kernel(&on_machines(acceptance, &[]));
+    call(with_room(workspace, LONG_TIMEOUT).args(script(&[all])))
+}
+
+/// A machine that has room for others.
+fn with_room(workspace: &Workspace, timeout: &str) -> Command {
+    let mut command = machine(workspace);
+    command.args(["--smp", "1", "--mem", ROOM, "--timeout", timeout, "--"]);
+    command
+}
+
+/// Tests of the suite on pods with a kernel of their own.
+fn on_machines(acceptance: &str, names: &[&str]) -> String {
+    let call = passed(&format!("{acceptance} --test-threads=1 {}", names.join(" ")));
+    format!("export RKT_TEST_FLAVOURS=kvm && {call}")
+}
+
+/// The call with what is installed on a file system that is fast here.
+fn own_kernel(call: &str) -> String {
+    let installed =
+        "mkdir -p /mnt/dist && cp target/dist/* /mnt/dist && export RKT_TEST_DIST=/mnt/dist";
+    format!("{installed} && {call}")
 }
 
 /// A call of a test program that ends well only if tests ran, all passed, and none skipped itself.

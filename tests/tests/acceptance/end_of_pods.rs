@@ -2,7 +2,7 @@
 
 use std::fs;
 use testkit::flavour::each;
-use testkit::{FLY, Image, NSPAWN, Rkt};
+use testkit::{Can, FLY, Image, NSPAWN, Rkt};
 
 #[test]
 fn stop_lets_apps_end_in_order() {
@@ -108,7 +108,7 @@ fn rm_does_not_fight_over_a_pod() {
 
 #[test]
 fn an_exported_pod_is_an_image_with_its_changes() {
-    each(&[], |flavour| {
+    each(&[Can::ExportExited], |flavour| {
         let rkt = Rkt::new();
         let image = rkt.shell();
         let (running, up) = rkt.sleeper(flavour);

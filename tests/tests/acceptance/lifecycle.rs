@@ -217,7 +217,12 @@ fn roots_can_be_copies_instead_of_overlays() {
         let rkt = Rkt::new();
         let script = "awk '$5 == \"/\"' /proc/self/mountinfo; touch /new; cat /etc/group";
         let output = rkt.pod(flavour, &["--no-overlay", &rkt.shell(), "--", script]).ok();
-        assert!(!output.stdout.contains(" - overlay "), "{output:#?}");
+        // A guest stacks its images itself, whatever its host can stack.
+        assert_ne!(
+            output.stdout.contains(" - overlay "),
+            flavour.can(Can::CopyRoots),
+            "{output:#?}"
+        );
         assert!(output.stdout.contains("more:x:77:"), "{output:#?}");
         rkt.collect();
         rkt.is_clean();

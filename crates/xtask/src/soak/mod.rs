@@ -7,13 +7,15 @@ mod scenes;
 mod tracer;
 
 use crate::bench::build;
-use crate::dist::Profile;
+use crate::dist::{self, Flavours, Profile};
 use crate::error::TaskError;
+use crate::kernel::Kernel;
+use crate::lab;
 use crate::workspace::Workspace;
 
-const USAGE: &str = "usage: cargo xtask soak pods [--quick] [N] | soak kill [--quick] [N] [SEED]";
+const USAGE: &str = "usage: cargo xtask soak pods [--quick] [N] | soak kill [--quick] [N] [SEED] | soak machines [--quick]";
 
-/// `cargo xtask soak pods [--quick] [N] | kill [--quick] [N] [SEED]`
+/// `cargo xtask soak pods [--quick] [N] | kill [--quick] [N] [SEED] | machines [--quick]`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
     let usage = || TaskError::Usage(USAGE.to_owned());
     let (name, rest) = words.split_first().ok_or_else(usage)?;
@@ -24,6 +26,10 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
         ("pods", [] | [_]) => {
             build(workspace, profile)?;
             pods::run(workspace, numbers.first().copied().unwrap_or(500))
+        }
+        ("machines", []) => {
+            dist::build(workspace, profile, Flavours::All(Kernel::Own))?;
+            lab::all_on_machines(workspace)
         }
         ("kill", [] | [_] | [_, _]) => {
             build(workspace, profile)?;
