@@ -39,26 +39,28 @@ fn images_of_one_pod_share_network_and_processes() {
 
 #[test]
 fn arguments_go_to_the_image_before_them() {
-    let rkt = Rkt::new();
-    let image = printer(&rkt);
-    let words = [
-        &*image,
-        "--name=one",
-        "--",
-        "a",
-        "--b",
-        "-c",
-        "--net=host",
-        "---",
-        &image,
-        "--name=two",
-        "--",
-        "c",
-        "--",
-    ];
-    let output = rkt.pod(&NSPAWN, &words).ok();
-    let lines = output.lines_of_apps();
-    assert_eq!(lines, ["<-->", "<--b>", "<--net=host>", "<-c>", "<a>", "<c>"]);
+    each(&[Can::SeveralApps], |flavour| {
+        let rkt = Rkt::new();
+        let image = printer(&rkt);
+        let words = [
+            &*image,
+            "--name=one",
+            "--",
+            "a",
+            "--b",
+            "-c",
+            "--net=host",
+            "---",
+            &image,
+            "--name=two",
+            "--",
+            "c",
+            "--",
+        ];
+        let output = rkt.pod(flavour, &words).ok();
+        let lines = output.lines_of_apps();
+        assert_eq!(lines, ["<-->", "<--b>", "<--net=host>", "<-c>", "<a>", "<c>"]);
+    });
 }
 
 #[test]
@@ -73,26 +75,28 @@ fn arguments_need_an_image() {
 
 #[test]
 fn flags_of_an_app_bind_to_the_image_before_them() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    let words = [
-        &*image,
-        "--name=one",
-        "--user=1",
-        "--",
-        "echo one $(id -u)",
-        "---",
-        &image,
-        "--name=two",
-        "--user=2",
-        "--",
-        "echo two $(id -u)",
-    ];
-    let output = rkt.pod(&NSPAWN, &words).ok();
-    let lines = output.lines_of_apps();
-    assert_eq!(lines, ["one 1", "two 2"]);
-    rkt.run(&["run", "--exec=/x", &image]).refuses("--exec must follow an image");
-    rkt.run(&["run", &image, "--exec=/a", "--exec=/b"]).refuses("--exec");
+    each(&[Can::SeveralApps], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        let words = [
+            &*image,
+            "--name=one",
+            "--user=1",
+            "--",
+            "echo one $(id -u)",
+            "---",
+            &image,
+            "--name=two",
+            "--user=2",
+            "--",
+            "echo two $(id -u)",
+        ];
+        let output = rkt.pod(flavour, &words).ok();
+        let lines = output.lines_of_apps();
+        assert_eq!(lines, ["one 1", "two 2"]);
+        rkt.run(&["run", "--exec=/x", &image]).refuses("--exec must follow an image");
+        rkt.run(&["run", &image, "--exec=/a", "--exec=/b"]).refuses("--exec");
+    });
 }
 
 #[test]

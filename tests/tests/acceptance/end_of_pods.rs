@@ -37,18 +37,20 @@ fn a_forced_stop_asks_nobody() {
 
 #[test]
 fn stop_tells_ended_from_never_started() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    rkt.script(&NSPAWN, "true").ok();
-    let ended = rkt.only_pod();
-    let output = rkt.run(&["stop", &ended]).ok();
-    assert_eq!(output.stdout, format!("pod \"{ended}\" is already stopped\n"));
-    let prepared = rkt.prepare(&NSPAWN, &[&image, "--", "true"]);
-    let output = rkt.run(&["stop", &prepared]).code(254);
-    let wanted =
-        format!("stop: pod \"{prepared}\" is not running\nstop: failed to stop 1 pod(s)\n");
-    assert_eq!(output.stderr, wanted);
-    rkt.run(&["stop", "zz"]).refuses("cannot get pod: no matches found for \"zz\"");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        rkt.script(flavour, "true").ok();
+        let ended = rkt.only_pod();
+        let output = rkt.run(&["stop", &ended]).ok();
+        assert_eq!(output.stdout, format!("pod \"{ended}\" is already stopped\n"));
+        let prepared = rkt.prepare(flavour, &[&image, "--", "true"]);
+        let output = rkt.run(&["stop", &prepared]).code(254);
+        let wanted =
+            format!("stop: pod \"{prepared}\" is not running\nstop: failed to stop 1 pod(s)\n");
+        assert_eq!(output.stderr, wanted);
+        rkt.run(&["stop", "zz"]).refuses("cannot get pod: no matches found for \"zz\"");
+    });
 }
 
 #[test]
@@ -88,22 +90,24 @@ fn rm_depends_on_the_state() {
 
 #[test]
 fn rm_does_not_fight_over_a_pod() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    for (phase, saying) in [
-        ("prepare", "is currently being prepared"),
-        ("exited-garbage", "is currently being deleted"),
-    ] {
-        let uuid = rkt.prepare(&NSPAWN, &[&image, "--", "true"]);
-        let pods = rkt.data.join("pods");
-        let folder = pods.join(phase).join(&uuid);
-        fs::rename(pods.join("prepared").join(&uuid), &folder).unwrap();
-        let open = fs::File::open(&folder).unwrap();
-        let lock = sys::lock::LockFd::wait(open.into(), sys::lock::Mode::Exclusive).unwrap();
-        rkt.run(&["rm", &uuid]).refuses(saying);
-        drop(lock);
-        rkt.run(&["rm", &uuid]).ok();
-    }
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        for (phase, saying) in [
+            ("prepare", "is currently being prepared"),
+            ("exited-garbage", "is currently being deleted"),
+        ] {
+            let uuid = rkt.prepare(flavour, &[&image, "--", "true"]);
+            let pods = rkt.data.join("pods");
+            let folder = pods.join(phase).join(&uuid);
+            fs::rename(pods.join("prepared").join(&uuid), &folder).unwrap();
+            let open = fs::File::open(&folder).unwrap();
+            let lock = sys::lock::LockFd::wait(open.into(), sys::lock::Mode::Exclusive).unwrap();
+            rkt.run(&["rm", &uuid]).refuses(saying);
+            drop(lock);
+            rkt.run(&["rm", &uuid]).ok();
+        }
+    });
 }
 
 #[test]
@@ -209,23 +213,25 @@ fn gc_marks_first_and_deletes_after_the_grace_period() {
 
 #[test]
 fn gc_can_only_mark_and_expires_prepared_pods() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    rkt.script(&NSPAWN, "true").ok();
-    let ended = rkt.only_pod();
-    let prepared = rkt.prepare(&NSPAWN, &[&image, "--", "true"]);
-    rkt.run(&["gc", "--mark-only", "--grace-period=0s", "--expire-prepared=0s"]).ok();
-    assert_eq!(rkt.status(&ended)["state"], "exited garbage");
-    assert_eq!(rkt.status(&prepared)["state"], "prepared");
-    rkt.run(&["gc", "--grace-period=24h"]).ok();
-    assert_eq!(rkt.status(&prepared)["state"], "prepared");
-    let output = rkt.run(&["gc", "--grace-period=24h", "--expire-prepared=0s"]).ok();
-    assert!(
-        output
-            .stderr
-            .contains(&format!("gc: moving expired prepared pod \"{prepared}\" to garbage"))
-    );
-    assert_eq!(rkt.only_pod(), ended);
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        rkt.script(flavour, "true").ok();
+        let ended = rkt.only_pod();
+        let prepared = rkt.prepare(flavour, &[&image, "--", "true"]);
+        rkt.run(&["gc", "--mark-only", "--grace-period=0s", "--expire-prepared=0s"]).ok();
+        assert_eq!(rkt.status(&ended)["state"], "exited garbage");
+        assert_eq!(rkt.status(&prepared)["state"], "prepared");
+        rkt.run(&["gc", "--grace-period=24h"]).ok();
+        assert_eq!(rkt.status(&prepared)["state"], "prepared");
+        let output = rkt.run(&["gc", "--grace-period=24h", "--expire-prepared=0s"]).ok();
+        assert!(
+            output
+                .stderr
+                .contains(&format!("gc: moving expired prepared pod \"{prepared}\" to garbage"))
+        );
+        assert_eq!(rkt.only_pod(), ended);
+    });
 }
 
 #[test]
@@ -242,11 +248,11 @@ fn gc_leaves_running_pods_alone() {
 
 #[test]
 fn a_killed_program_takes_its_pod_with_it() {
-    for flavour in [NSPAWN, FLY] {
+    each(&[], |flavour| {
         let rkt = Rkt::new();
         let image = rkt.image(&Image::shell("family"));
         let script = "sleep 1000 & sleep 1000 & echo up; wait";
-        let (running, uuid) = rkt.start_pod(&flavour, &[&image, "--memory=64M", "--", script]);
+        let (running, uuid) = rkt.start_pod(flavour, &[&image, "--memory=64M", "--", script]);
         running.signal(9);
         drop(running);
         if flavour.name == FLY.name {
@@ -258,5 +264,5 @@ fn a_killed_program_takes_its_pod_with_it() {
         rkt.status_until(&uuid, |status| status["state"] == "exited");
         rkt.collect();
         rkt.is_clean();
-    }
+    });
 }

@@ -114,27 +114,29 @@ fn apps_have_fourteen_capabilities() {
 
 #[test]
 fn capabilities_come_from_the_image_or_from_flags() {
-    let rkt = Rkt::new();
-    let plain = rkt.shell();
-    let isolator = |kind: &str| json!([{ "name": format!("os/linux/capabilities-{kind}-set"), "value": { "set": ["CAP_CHOWN"] } }]);
-    let retaining = rkt.image(&Image::shell("retaining").app("isolators", isolator("retain")));
-    let removing = rkt.image(&Image::shell("removing").app("isolators", isolator("remove")));
-    let without = DEFAULT_SET & !CHOWN;
-    for (image, flags, wanted) in [
-        (&retaining, &[][..], CHOWN),
-        (&removing, &[], without),
-        (&plain, &["--caps-retain=CAP_CHOWN,CAP_KILL"], CHOWN | KILL),
-        (&plain, &["--caps-remove=CAP_CHOWN"], without),
-        (&retaining, &["--caps-retain=CAP_KILL"], KILL),
-        (&retaining, &["--caps-remove=CAP_CHOWN"], without),
-        (&plain, &["--caps-retain=CAP_CHOWN", "--caps-retain=CAP_KILL"], KILL),
-        (&plain, &["--cap-retain=CAP_KILL"], KILL),
-    ] {
-        let set = bounding(&rkt, image, &[], flags);
-        assert_eq!(set, wanted, "{image} {flags:?}: {set:x}");
-    }
-    let both = [&*plain, "--caps-retain=CAP_CHOWN", "--caps-remove=CAP_KILL", "--", "true"];
-    rkt.pod(&NSPAWN, &both).refuses("cannot use both --caps-retain and --caps-remove");
+    each(&[Can::Restrict], |flavour| {
+        let rkt = Rkt::new();
+        let plain = rkt.shell();
+        let isolator = |kind: &str| json!([{ "name": format!("os/linux/capabilities-{kind}-set"), "value": { "set": ["CAP_CHOWN"] } }]);
+        let retaining = rkt.image(&Image::shell("retaining").app("isolators", isolator("retain")));
+        let removing = rkt.image(&Image::shell("removing").app("isolators", isolator("remove")));
+        let without = DEFAULT_SET & !CHOWN;
+        for (image, flags, wanted) in [
+            (&retaining, &[][..], CHOWN),
+            (&removing, &[], without),
+            (&plain, &["--caps-retain=CAP_CHOWN,CAP_KILL"], CHOWN | KILL),
+            (&plain, &["--caps-remove=CAP_CHOWN"], without),
+            (&retaining, &["--caps-retain=CAP_KILL"], KILL),
+            (&retaining, &["--caps-remove=CAP_CHOWN"], without),
+            (&plain, &["--caps-retain=CAP_CHOWN", "--caps-retain=CAP_KILL"], KILL),
+            (&plain, &["--cap-retain=CAP_KILL"], KILL),
+        ] {
+            let set = bounding(&rkt, image, &[], flags);
+            assert_eq!(set, wanted, "{image} {flags:?}: {set:x}");
+        }
+        let both = [&*plain, "--caps-retain=CAP_CHOWN", "--caps-remove=CAP_KILL", "--", "true"];
+        rkt.pod(flavour, &both).refuses("cannot use both --caps-retain and --caps-remove");
+    });
 }
 
 #[test]
@@ -153,58 +155,62 @@ fn the_capabilities_option_gives_all() {
 
 #[test]
 fn apps_of_other_users_have_no_effective_capabilities() {
-    let rkt = Rkt::new();
-    let script = "sed -n 's/Cap\\(Eff\\|Bnd\\|Amb\\):[[:space:]]*/\\1 /p' /proc/self/status";
-    let output = rkt.pod(&NSPAWN, &[&rkt.shell(), "--user=9000", "--group=9000", "--", script]);
-    let wanted = format!("Eff {:016x}\nBnd {DEFAULT_SET:016x}\nAmb {:016x}\n", 0, 0);
-    assert_eq!(output.ok().stdout, wanted);
+    each(&[Can::Restrict], |flavour| {
+        let rkt = Rkt::new();
+        let script = "sed -n 's/Cap\\(Eff\\|Bnd\\|Amb\\):[[:space:]]*/\\1 /p' /proc/self/status";
+        let output = rkt.pod(flavour, &[&rkt.shell(), "--user=9000", "--group=9000", "--", script]);
+        let wanted = format!("Eff {:016x}\nBnd {DEFAULT_SET:016x}\nAmb {:016x}\n", 0, 0);
+        assert_eq!(output.ok().stdout, wanted);
+    });
 }
 
 #[test]
 fn new_privileges_can_be_ruled_out() {
-    let rkt = Rkt::new();
-    // A static program that tells whether it has become root: rkt itself, which collects nothing for others.
-    let itself = fs::read(dist("rkt")).unwrap();
-    let image = |name: &str| Image::shell(name).file_of_mode("bin/rkt", &itself, 0o4755);
-    let forbid = json!([{ "name": "os/linux/no-new-privileges", "value": true }]);
-    let free = rkt.image(&image("free"));
-    let bound = rkt.image(&image("bound").app("isolators", forbid));
-    let script =
-        "sed -n 's/NoNewPrivs:[[:space:]]*//p' /proc/self/status; /bin/rkt --dir=/tmp/d rm zz 2>&1";
-    let words = |image: &str| {
-        [image.to_owned(), "--user=33".into(), "--group=34".into(), "--".into(), script.into()]
-    };
-    let run = |image: &str| {
-        let words = words(image);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        rkt.pod(&NSPAWN, &words)
-    };
-    let output = run(&bound);
-    assert!(output.stdout.starts_with("1\n"), "{output:#?}");
-    assert!(output.stdout.contains("cannot run as unprivileged user"), "{output:#?}");
-    let output = run(&free);
-    assert!(output.stdout.starts_with("0\n"), "{output:#?}");
-    assert!(!output.stdout.contains("cannot run as unprivileged user"), "{output:#?}");
+    each(&[Can::Restrict], |flavour| {
+        let rkt = Rkt::new();
+        // A static program that tells whether it has become root: rkt itself, which collects nothing for others.
+        let itself = fs::read(dist("rkt")).unwrap();
+        let image = |name: &str| Image::shell(name).file_of_mode("bin/rkt", &itself, 0o4755);
+        let forbid = json!([{ "name": "os/linux/no-new-privileges", "value": true }]);
+        let free = rkt.image(&image("free"));
+        let bound = rkt.image(&image("bound").app("isolators", forbid));
+        let script = "sed -n 's/NoNewPrivs:[[:space:]]*//p' /proc/self/status; /bin/rkt --dir=/tmp/d rm zz 2>&1";
+        let words = |image: &str| {
+            [image.to_owned(), "--user=33".into(), "--group=34".into(), "--".into(), script.into()]
+        };
+        let run = |image: &str| {
+            let words = words(image);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            rkt.pod(flavour, &words)
+        };
+        let output = run(&bound);
+        assert!(output.stdout.starts_with("1\n"), "{output:#?}");
+        assert!(output.stdout.contains("cannot run as unprivileged user"), "{output:#?}");
+        let output = run(&free);
+        assert!(output.stdout.starts_with("0\n"), "{output:#?}");
+        assert!(!output.stdout.contains("cannot run as unprivileged user"), "{output:#?}");
+    });
 }
 
 #[test]
 fn kernel_paths_are_masked() {
-    let rkt = Rkt::new();
-    let script = r"
-        for path in /proc/sysrq-trigger /proc/sys/kernel/core_pattern; do
-            if (: >>$path) 2>/dev/null; then echo $path writable; fi
-        done
-        stat -c '%a' /sys/firmware; ls -A /sys/firmware | wc -l
-        head -c 1 /proc/kcore | wc -c
-        touch /sys/kernel/x 2>/dev/null || echo sys is read-only
-    ";
-    let output = rkt.script(&NSPAWN, script).ok();
-    assert_eq!(output.stdout, "0\n0\n0\nsys is read-only\n", "{output:#?}");
-    let script =
-        "if (: >>/proc/sys/kernel/core_pattern); then echo writable; fi; stat -c %a /sys/firmware";
-    let words = ["--insecure-options=image,paths", &*rkt.shell(), "--", script];
-    let output = rkt.pod(&NSPAWN, &words).ok();
-    assert_eq!(output.stdout, "writable\n755\n", "{output:#?}");
+    each(&[Can::Restrict], |flavour| {
+        let rkt = Rkt::new();
+        let script = r"
+            for path in /proc/sysrq-trigger /proc/sys/kernel/core_pattern; do
+                if (: >>$path) 2>/dev/null; then echo $path writable; fi
+            done
+            stat -c '%a' /sys/firmware; ls -A /sys/firmware | wc -l
+            head -c 1 /proc/kcore | wc -c
+            touch /sys/kernel/x 2>/dev/null || echo sys is read-only
+        ";
+        let output = rkt.script(flavour, script).ok();
+        assert_eq!(output.stdout, "0\n0\n0\nsys is read-only\n", "{output:#?}");
+        let script = "if (: >>/proc/sys/kernel/core_pattern); then echo writable; fi; stat -c %a /sys/firmware";
+        let words = ["--insecure-options=image,paths", &*rkt.shell(), "--", script];
+        let output = rkt.pod(flavour, &words).ok();
+        assert_eq!(output.stdout, "writable\n755\n", "{output:#?}");
+    });
 }
 
 #[test]
@@ -220,32 +226,37 @@ fn pods_do_not_see_processes_of_the_host() {
 
 #[test]
 fn the_ipc_namespace_can_be_shared() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    let host = fs::read_link("/proc/self/ns/ipc").unwrap().display().to_string();
-    for (flag, shared) in [("--ipc=private", false), ("--ipc=auto", false), ("--ipc=parent", true)]
-    {
-        let words = [flag, &*image, "--", "readlink /proc/self/ns/ipc"];
-        let output = rkt.pod(&NSPAWN, &words).ok();
-        assert_eq!(output.text() == host, shared, "{flag}: {output:#?} {host}");
-    }
-    let output = rkt.pod(&NSPAWN, &["--ipc=foo", &image, "--", "true"]).code(254);
-    assert!(output.stderr.contains("foo"), "{output:#?}");
+    each(&[Can::Namespaces, Can::ShareWithHost], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        let host = fs::read_link("/proc/self/ns/ipc").unwrap().display().to_string();
+        for (flag, shared) in
+            [("--ipc=private", false), ("--ipc=auto", false), ("--ipc=parent", true)]
+        {
+            let words = [flag, &*image, "--", "readlink /proc/self/ns/ipc"];
+            let output = rkt.pod(flavour, &words).ok();
+            assert_eq!(output.text() == host, shared, "{flag}: {output:#?} {host}");
+        }
+        let output = rkt.pod(flavour, &["--ipc=foo", &image, "--", "true"]).code(254);
+        assert!(output.stderr.contains("foo"), "{output:#?}");
+    });
 }
 
 #[test]
 fn apps_cannot_write_to_control_groups() {
-    let rkt = Rkt::new();
-    let script = r"
-        find / -name cgroup.procs 2>/dev/null | while read file; do
-            echo 0 2>/dev/null >$file && echo written $file
-        done
-        mkdir /tmp/c; mount -t cgroup -o memory c /tmp/c 2>/dev/null && echo mounted
-        mount -t cgroup2 c /tmp/c 2>/dev/null && echo mounted
-        echo done
-    ";
-    let output = rkt.pod(&NSPAWN, &[&rkt.shell(), "--memory=64M", "--", script]).ok();
-    assert_eq!(output.stdout, "done\n");
+    each(&[Can::Limit], |flavour| {
+        let rkt = Rkt::new();
+        let script = r"
+            find / -name cgroup.procs 2>/dev/null | while read file; do
+                echo 0 2>/dev/null >$file && echo written $file
+            done
+            mkdir /tmp/c; mount -t cgroup -o memory c /tmp/c 2>/dev/null && echo mounted
+            mount -t cgroup2 c /tmp/c 2>/dev/null && echo mounted
+            echo done
+        ";
+        let output = rkt.pod(flavour, &[&rkt.shell(), "--memory=64M", "--", script]).ok();
+        assert_eq!(output.stdout, "done\n");
+    });
 }
 
 const OWN_STATUS: &str = "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status; cat /proc/self/cgroup; \
@@ -253,14 +264,16 @@ const OWN_STATUS: &str = "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status
 
 #[test]
 fn entering_keeps_the_isolation_of_the_app() {
-    let rkt = Rkt::new();
-    let script = format!("{OWN_STATUS}; echo up; exec sleep 1000");
-    let words = [&*rkt.shell(), "--caps-retain=CAP_KILL", "--memory=64M", "--", &*script];
-    let (running, uuid) = rkt.start_pod(&NSPAWN, &words);
-    let own = running.says("up\n").trim_end_matches("up\n").to_owned();
-    let entered = rkt.run(&["enter", &uuid, "/bin/sh", "-c", OWN_STATUS]).ok();
-    assert_eq!(entered.stdout, own);
-    assert!(own.contains(&format!("CapBnd:\t{KILL:016x}")), "{own}");
+    each(&[Can::Restrict], |flavour| {
+        let rkt = Rkt::new();
+        let script = format!("{OWN_STATUS}; echo up; exec sleep 1000");
+        let words = [&*rkt.shell(), "--caps-retain=CAP_KILL", "--memory=64M", "--", &*script];
+        let (running, uuid) = rkt.start_pod(flavour, &words);
+        let own = running.says("up\n").trim_end_matches("up\n").to_owned();
+        let entered = rkt.run(&["enter", &uuid, "/bin/sh", "-c", OWN_STATUS]).ok();
+        assert_eq!(entered.stdout, own);
+        assert!(own.contains(&format!("CapBnd:\t{KILL:016x}")), "{own}");
+    });
 }
 
 #[test]

@@ -36,53 +36,58 @@ fn quiet_prepare_prints_the_uuid_alone() {
 
 #[test]
 fn flags_of_run_prepared_take_effect() {
-    let rkt = Rkt::new();
-    let script = "hostname; cat /etc/resolv.conf; cat /etc/hosts; for n in ipc net; do readlink /proc/self/ns/$n; done";
-    let uuid = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", script]);
-    let words = [
-        "run-prepared",
-        "--net=host",
-        "--dns=8.8.4.4",
-        "--dns-search=example.com",
-        "--dns-opt=ndots:5",
-        "--dns-domain=example.org",
-        "--hosts-entry=10.1.2.3=friend",
-        "--hostname=late",
-        "--ipc=parent",
-        &uuid,
-    ];
-    let output = rkt.run(&words).ok();
-    let host =
-        |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string();
-    for line in [
-        "late",
-        "nameserver 8.8.4.4",
-        "search example.com",
-        "options ndots:5",
-        "domain example.org",
-        &host("ipc"),
-        &host("net"),
-    ] {
-        assert!(output.lines().contains(&line), "{line}: {output:#?}");
-    }
-    assert!(output.stdout.contains("10.1.2.3"), "{output:#?}");
-    assert!(output.stdout.contains("friend"), "{output:#?}");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let script = "hostname; cat /etc/resolv.conf; cat /etc/hosts; for n in ipc net; do readlink /proc/self/ns/$n; done";
+        let uuid = rkt.prepare(flavour, &[&rkt.shell(), "--", script]);
+        let words = [
+            "run-prepared",
+            "--net=host",
+            "--dns=8.8.4.4",
+            "--dns-search=example.com",
+            "--dns-opt=ndots:5",
+            "--dns-domain=example.org",
+            "--hosts-entry=10.1.2.3=friend",
+            "--hostname=late",
+            "--ipc=parent",
+            &uuid,
+        ];
+        let output = rkt.run(&words).ok();
+        let host = |kind: &str| {
+            fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string()
+        };
+        for line in [
+            "late",
+            "nameserver 8.8.4.4",
+            "search example.com",
+            "options ndots:5",
+            "domain example.org",
+            &host("ipc"),
+            &host("net"),
+        ] {
+            assert!(output.lines().contains(&line), "{line}: {output:#?}");
+        }
+        assert!(output.stdout.contains("10.1.2.3"), "{output:#?}");
+        assert!(output.stdout.contains("friend"), "{output:#?}");
+    });
 }
 
 #[test]
 fn a_prepared_pod_can_be_interactive() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    let uuid = rkt.prepare(&NSPAWN, &[&image, "--", "stty size; read word; echo got-$word"]);
-    let words = ["run-prepared", "--net=none", "--interactive", &*uuid];
-    let (running, keys) = testkit::pty::start(&rkt.command(&words), 33, 77);
-    running.says("33 77");
-    keys.types("typed\n");
-    running.says("got-typed");
-    running.wait().ok();
-    let two = rkt.prepare(&NSPAWN, &[&image, "--name=one", &image, "--name=two"]);
-    rkt.run(&["run-prepared", "--net=none", "--interactive", &two])
-        .refuses("interactive option only supports pods with one app");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let image = rkt.shell();
+        let uuid = rkt.prepare(flavour, &[&image, "--", "stty size; read word; echo got-$word"]);
+        let words = ["run-prepared", "--net=none", "--interactive", &*uuid];
+        let (running, keys) = testkit::pty::start(&rkt.command(&words), 33, 77);
+        running.says("33 77");
+        keys.types("typed\n");
+        running.says("got-typed");
+        running.wait().ok();
+        let two = rkt.prepare(flavour, &[&image, "--name=one", &image, "--name=two"]);
+        rkt.run(&["run-prepared", "--net=none", "--interactive", &two])
+            .refuses("interactive option only supports pods with one app");
+    });
 }
 
 #[test]
@@ -165,12 +170,14 @@ fn enter_wants_to_know_the_app() {
 
 #[test]
 fn only_running_pods_can_be_entered() {
-    let rkt = Rkt::new();
-    let uuid = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", "true"]);
-    let saying = format!("pod \"{uuid}\" isn't currently running");
-    rkt.run(&["enter", &uuid, "/bin/true"]).refuses(&saying);
-    rkt.run_prepared(&NSPAWN, &[&uuid]).ok();
-    rkt.run(&["enter", &uuid, "/bin/true"]).refuses(&saying);
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let uuid = rkt.prepare(flavour, &[&rkt.shell(), "--", "true"]);
+        let saying = format!("pod \"{uuid}\" isn't currently running");
+        rkt.run(&["enter", &uuid, "/bin/true"]).refuses(&saying);
+        rkt.run_prepared(flavour, &[&uuid]).ok();
+        rkt.run(&["enter", &uuid, "/bin/true"]).refuses(&saying);
+    });
 }
 
 #[test]

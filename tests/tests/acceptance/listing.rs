@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::flavour::{Can, each};
 use testkit::program::tool;
-use testkit::{FLY, NSPAWN, Rkt, Running, Stub, wait};
+use testkit::{NSPAWN, Rkt, Running, Stub, wait};
 
 const SLEEP: &str = "echo up; exec sleep 1000";
 
@@ -42,25 +42,27 @@ fn list_is_a_table_split_by_tabs() {
 
 #[test]
 fn list_has_a_full_form_and_json() {
-    let rkt = Rkt::new();
-    assert_eq!(rkt.run(&["list", "--format=json"]).ok().text(), "[]");
-    assert_eq!(rkt.run(&["list", "--no-legend"]).ok().stdout, "");
-    let uuid = rkt.prepare(&NSPAWN, &[&rkt.shell(), "--", "true"]);
-    let id = rkt.fetch(&rkt.shell());
-    let full = rkt.run(&["list", "--full"]).ok();
-    let (head, row) = (cells(full.lines()[0]), cells(full.lines()[1]));
-    assert_eq!(head[..4], ["UUID", "APP", "IMAGE NAME", "IMAGE ID"]);
-    assert_eq!(row[..5], [&*uuid, "shell", "example.com/shell:1.0", &id[..19], "prepared"]);
-    assert!(row[5].starts_with("20") && row[5].split(' ').count() == 4, "{row:?}");
-    let bare = rkt.run(&["list", "--full", "--no-legend"]).ok();
-    assert_eq!(bare.lines().len(), 1);
-    let pods = rkt.run(&["list", "--format=json"]).ok().json();
-    assert_eq!(pods[0]["name"], json!(uuid));
-    assert_eq!(pods[0]["state"], "prepared");
-    assert_eq!(pods[0]["app_names"], json!(["shell"]));
-    assert_eq!(pods[0]["apps"][0]["image_id"], json!(id));
-    assert!(rkt.run(&["list", "--format=json-pretty"]).ok().stdout.contains("\n\t"));
-    rkt.run(&["list", "--format=yaml"]).refuses("Invalid format option: yaml");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        assert_eq!(rkt.run(&["list", "--format=json"]).ok().text(), "[]");
+        assert_eq!(rkt.run(&["list", "--no-legend"]).ok().stdout, "");
+        let uuid = rkt.prepare(flavour, &[&rkt.shell(), "--", "true"]);
+        let id = rkt.fetch(&rkt.shell());
+        let full = rkt.run(&["list", "--full"]).ok();
+        let (head, row) = (cells(full.lines()[0]), cells(full.lines()[1]));
+        assert_eq!(head[..4], ["UUID", "APP", "IMAGE NAME", "IMAGE ID"]);
+        assert_eq!(row[..5], [&*uuid, "shell", "example.com/shell:1.0", &id[..19], "prepared"]);
+        assert!(row[5].starts_with("20") && row[5].split(' ').count() == 4, "{row:?}");
+        let bare = rkt.run(&["list", "--full", "--no-legend"]).ok();
+        assert_eq!(bare.lines().len(), 1);
+        let pods = rkt.run(&["list", "--format=json"]).ok().json();
+        assert_eq!(pods[0]["name"], json!(uuid));
+        assert_eq!(pods[0]["state"], "prepared");
+        assert_eq!(pods[0]["app_names"], json!(["shell"]));
+        assert_eq!(pods[0]["apps"][0]["image_id"], json!(id));
+        assert!(rkt.run(&["list", "--format=json-pretty"]).ok().stdout.contains("\n\t"));
+        rkt.run(&["list", "--format=yaml"]).refuses("Invalid format option: yaml");
+    });
 }
 
 #[test]
@@ -142,27 +144,29 @@ fn status_has_its_lines_in_order() {
 
 #[test]
 fn status_waits_for_the_end() {
-    let rkt = Rkt::new();
-    let fifo = rkt.word("fifo");
-    testkit::program::tool(&["mkfifo", &fifo]);
-    let volume = format!("--volume=v,kind=host,source={fifo}");
-    let words = [
-        &*volume,
-        &rkt.shell(),
-        "--mount=volume=v,target=/go",
-        "--",
-        "echo up; read x </go; exit 2",
-    ];
-    let (running, uuid) = rkt.start_pod(&NSPAWN, &words);
-    rkt.run(&["status", "--wait=100ms", &uuid])
-        .refuses("error waiting for pod to finish: context deadline exceeded");
-    let waiting = rkt.start(&["status", "--wait", &uuid]);
-    fs::write(rkt.path("fifo"), "go\n").unwrap();
-    let output = waiting.wait().ok();
-    assert!(output.stdout.starts_with("state=exited\n"), "{output:#?}");
-    assert!(output.lines().contains(&"app-shell=2"), "{output:#?}");
-    running.wait().code(2);
-    rkt.run(&["status", "--wait=10s", &uuid]).ok();
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let fifo = rkt.word("fifo");
+        testkit::program::tool(&["mkfifo", &fifo]);
+        let volume = format!("--volume=v,kind=host,source={fifo}");
+        let words = [
+            &*volume,
+            &rkt.shell(),
+            "--mount=volume=v,target=/go",
+            "--",
+            "echo up; read x </go; exit 2",
+        ];
+        let (running, uuid) = rkt.start_pod(flavour, &words);
+        rkt.run(&["status", "--wait=100ms", &uuid])
+            .refuses("error waiting for pod to finish: context deadline exceeded");
+        let waiting = rkt.start(&["status", "--wait", &uuid]);
+        fs::write(rkt.path("fifo"), "go\n").unwrap();
+        let output = waiting.wait().ok();
+        assert!(output.stdout.starts_with("state=exited\n"), "{output:#?}");
+        assert!(output.lines().contains(&"app-shell=2"), "{output:#?}");
+        running.wait().code(2);
+        rkt.run(&["status", "--wait=10s", &uuid]).ok();
+    });
 }
 
 #[test]
@@ -256,12 +260,12 @@ fn the_manifest_of_a_pod_is_shown() {
 
 #[test]
 fn json_has_the_real_times_and_codes() {
-    for flavour in [NSPAWN, FLY] {
+    each(&[], |flavour| {
         let rkt = Rkt::new();
         let volume = format!("--volume=v,kind=host,source={}", rkt.folder("v"));
         let mount = "--mount=volume=v,target=/v";
         let words = [&*volume, &rkt.shell(), mount, "--", "echo >/v/last; exit 3"];
-        rkt.pod(&flavour, &words).code(3);
+        rkt.pod(flavour, &words).code(3);
         // What the app did last.
         let last = fs::metadata(rkt.path("v/last")).unwrap().modified().unwrap();
         let last = last.duration_since(UNIX_EPOCH).unwrap().as_nanos();
@@ -280,19 +284,21 @@ fn json_has_the_real_times_and_codes() {
         for key in ["created_at", "started_at"] {
             assert_eq!(u128::from(pod[key].as_u64().unwrap()), time(key) / 1_000_000_000, "{pod}");
         }
-    }
+    });
 }
 
 #[test]
 fn mounts_are_listed_in_json() {
-    let rkt = Rkt::new();
-    let folder = rkt.folder("shared");
-    let volume = format!("--volume=v,kind=host,source={folder}");
-    let words = [&*volume, &rkt.shell(), "--mount=volume=v,target=/v", "--", "true"];
-    let uuid = rkt.prepare(&NSPAWN, &words);
-    let mounts = rkt.status(&uuid)["apps"][0]["mounts"].clone();
-    let wanted: Value = json!([
-        { "name": "v", "container_path": "/v", "host_path": folder, "read_only": false },
-    ]);
-    assert_eq!(mounts, wanted);
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let folder = rkt.folder("shared");
+        let volume = format!("--volume=v,kind=host,source={folder}");
+        let words = [&*volume, &rkt.shell(), "--mount=volume=v,target=/v", "--", "true"];
+        let uuid = rkt.prepare(flavour, &words);
+        let mounts = rkt.status(&uuid)["apps"][0]["mounts"].clone();
+        let wanted: Value = json!([
+            { "name": "v", "container_path": "/v", "host_path": folder, "read_only": false },
+        ]);
+        assert_eq!(mounts, wanted);
+    });
 }

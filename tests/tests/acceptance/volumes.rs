@@ -57,18 +57,20 @@ fn a_read_only_volume_cannot_be_written() {
 
 #[test]
 fn recursion_decides_about_submounts() {
-    for (flavour, rest, seen) in [
-        (&NSPAWN, "", true),
-        (&NSPAWN, ",recursive=false", false),
-        (&NSPAWN, ",recursive=true", true),
-        (&testkit::FLY, "", false),
-        (&testkit::FLY, ",recursive=true", true),
-    ] {
-        let rkt = Rkt::new();
-        let output = above_a_submount(&rkt, flavour, rest, "ls /v/sub").ok();
-        let wanted = if seen { "deep\n" } else { "" };
-        assert_eq!(output.stdout, wanted, "{} {rest}", flavour.name);
-    }
+    each(&[Can::Namespaces], |flavour| {
+        for (flavour, rest, seen) in [
+            (flavour, "", true),
+            (flavour, ",recursive=false", false),
+            (flavour, ",recursive=true", true),
+            (&testkit::FLY, "", false),
+            (&testkit::FLY, ",recursive=true", true),
+        ] {
+            let rkt = Rkt::new();
+            let output = above_a_submount(&rkt, flavour, rest, "ls /v/sub").ok();
+            let wanted = if seen { "deep\n" } else { "" };
+            assert_eq!(output.stdout, wanted, "{} {rest}", flavour.name);
+        }
+    });
 }
 
 #[test]
@@ -303,17 +305,19 @@ fn odd_characters_in_paths_are_just_characters() {
 
 #[test]
 fn roots_have_the_usual_files() {
-    let rkt = Rkt::new();
-    let script = r"
-        readlink /etc/mtab
-        for path in /proc/self /sys/kernel /dev/shm /dev/pts /dev/null /dev/zero /dev/full /dev/random /dev/urandom \
-            /dev/tty /dev/console /dev/ptmx /dev/stdout /dev/log; do
-            [ -e $path ] || [ -L $path ] || echo $path is missing
-        done
-        stat -c %a /dev/null; grep -c ' /dev/pts ' /proc/self/mountinfo; touch /dev/shm/x && echo shm
-    ";
-    let output = rkt.script(&NSPAWN, script).ok();
-    assert_eq!(output.stdout, "../proc/self/mounts\n666\n1\nshm\n");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let script = r"
+            readlink /etc/mtab
+            for path in /proc/self /sys/kernel /dev/shm /dev/pts /dev/null /dev/zero /dev/full /dev/random /dev/urandom \
+                /dev/tty /dev/console /dev/ptmx /dev/stdout /dev/log; do
+                [ -e $path ] || [ -L $path ] || echo $path is missing
+            done
+            stat -c %a /dev/null; grep -c ' /dev/pts ' /proc/self/mountinfo; touch /dev/shm/x && echo shm
+        ";
+        let output = rkt.script(flavour, script).ok();
+        assert_eq!(output.stdout, "../proc/self/mounts\n666\n1\nshm\n");
+    });
 }
 
 #[test]
@@ -331,13 +335,15 @@ fn a_device_can_be_a_volume() {
 
 #[test]
 fn a_volume_below_sys_suppresses_the_mount_of_sys() {
-    let rkt = Rkt::new();
-    let source = rkt.folder("source");
-    fs::write(rkt.path("source/own"), "").unwrap();
-    let volume = format!("--volume=v,kind=host,source={source}");
-    let script = "ls /sys/fs/x; grep -c ' /sys ' /proc/self/mountinfo";
-    let words = [&*volume, &rkt.shell(), "--mount=volume=v,target=/sys/fs/x", "--", script];
-    assert_eq!(rkt.pod(&NSPAWN, &words).stdout, "own\n0\n");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let source = rkt.folder("source");
+        fs::write(rkt.path("source/own"), "").unwrap();
+        let volume = format!("--volume=v,kind=host,source={source}");
+        let script = "ls /sys/fs/x; grep -c ' /sys ' /proc/self/mountinfo";
+        let words = [&*volume, &rkt.shell(), "--mount=volume=v,target=/sys/fs/x", "--", script];
+        assert_eq!(rkt.pod(flavour, &words).stdout, "own\n0\n");
+    });
 }
 
 #[test]
@@ -362,7 +368,9 @@ fn volumes_win_over_the_files_of_dns() {
 
 #[test]
 fn a_mount_of_no_volume_names_both() {
-    let rkt = Rkt::new();
-    rkt.pod(&NSPAWN, &["--mount=volume=nov,target=/x", &rkt.shell()])
-        .refuses("dangling mount point \"/x\": volume \"nov\" not found");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        rkt.pod(flavour, &["--mount=volume=nov,target=/x", &rkt.shell()])
+            .refuses("dangling mount point \"/x\": volume \"nov\" not found");
+    });
 }
