@@ -55,7 +55,6 @@ fn the_success_of_one_app_does_not_end_the_others() {
         let rkt = Rkt::new();
         let image = rkt.shell();
         let folder = rkt.folder("shared");
-        testkit::program::tool(&["mkfifo", &rkt.word("shared/go")]);
         let volume = format!("--volume=v,kind=host,source={folder}");
         let words = [
             &*volume,
@@ -68,7 +67,7 @@ fn the_success_of_one_app_does_not_end_the_others() {
             &image,
             "--name=long",
             "--",
-            "echo up; read word </v/go; echo $word",
+            "echo up; until [ -s /v/go ]; do usleep 10000; done; cat /v/go",
         ];
         let (running, uuid) = rkt.start_pod(flavour, &words);
         rkt.status_until(&uuid, |status| status["apps"][0]["state"] == "exited");

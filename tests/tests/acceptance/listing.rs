@@ -146,21 +146,19 @@ fn status_has_its_lines_in_order() {
 fn status_waits_for_the_end() {
     each(&[Can::Namespaces], |flavour| {
         let rkt = Rkt::new();
-        let fifo = rkt.word("fifo");
-        testkit::program::tool(&["mkfifo", &fifo]);
-        let volume = format!("--volume=v,kind=host,source={fifo}");
+        let volume = format!("--volume=v,kind=host,source={}", rkt.folder("v"));
         let words = [
             &*volume,
             &rkt.shell(),
-            "--mount=volume=v,target=/go",
+            "--mount=volume=v,target=/v",
             "--",
-            "echo up; read x </go; exit 2",
+            "echo up; until [ -s /v/go ]; do usleep 10000; done; exit 2",
         ];
         let (running, uuid) = rkt.start_pod(flavour, &words);
         rkt.run(&["status", "--wait=100ms", &uuid])
             .refuses("error waiting for pod to finish: context deadline exceeded");
         let waiting = rkt.start(&["status", "--wait", &uuid]);
-        fs::write(rkt.path("fifo"), "go\n").unwrap();
+        fs::write(rkt.path("v/go"), "go\n").unwrap();
         let output = waiting.wait().ok();
         assert!(output.stdout.starts_with("state=exited\n"), "{output:#?}");
         assert!(output.lines().contains(&"app-shell=2"), "{output:#?}");
