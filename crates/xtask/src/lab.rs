@@ -32,10 +32,7 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
 /// The tests that need such a machine. What they run must have been built.
 pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     let programs = tests(workspace)?;
-    let program = |name: &str| {
-        let found = programs.get(name).cloned();
-        found.ok_or_else(|| TaskError::Missing(format!("cargo built no test program {name:?}")))
-    };
+    let program = |name| find(&programs, name);
     let (lab, acceptance) = (program("lab")?, program("acceptance")?);
     say::title("in the lab: control groups of version 2");
     let groups = passed(&format!("{lab} --ignored --test-threads=1 groups::"));
@@ -66,13 +63,18 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     call(with_room(workspace, TIMEOUT).args(script(&[own_kernel(&machines), own_kernel(&chosen)])))
 }
 
+fn find(programs: &BTreeMap<String, String>, name: &str) -> Result<String, TaskError> {
+    let found = programs.get(name).cloned();
+    found.ok_or_else(|| TaskError::Missing(format!("cargo built no test program {name:?}")))
+}
+
 /// All tests that any flavour must pass, on pods with a kernel of their own.
 pub(crate) fn all_on_machines(workspace: &Workspace) -> Result<(), TaskError> {
     let programs = tests(workspace)?;
-    let missing = || TaskError::Missing("cargo built no test program \"acceptance\"".to_owned());
-    let acceptance = programs.get("acceptance").ok_or_else(missing)?;
-    let all = own_kernel(&on_machines(acceptance, &[]));
-    call(with_room(workspace, LONG_TIMEOUT).args(script(&[all])))
+    let (lab, acceptance) = (find(&programs, "lab")?, find(&programs, "acceptance")?);
+    let long = passed(&format!("{lab} --ignored --test-threads=1 machines:: long::"));
+    let all = [own_kernel(&long), own_kernel(&on_machines(&acceptance, &[]))];
+    call(with_room(workspace, LONG_TIMEOUT).args(script(&all)))
 }
 
 /// A machine that has room for others.

@@ -2,6 +2,7 @@
 //! ignored by an ordinary run; `cargo xtask test --lab` calls it where it belongs.
 
 mod groups;
+mod long;
 mod machines;
 mod systemd;
 
