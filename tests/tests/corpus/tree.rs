@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What may differ at a path.
@@ -71,7 +71,10 @@ fn entry(
     let (mode, owner, device) = (stat.mode(), (stat.uid(), stat.gid()), stat.rdev());
     let what = format!("{mode:o} {owner:?} {device:x} {size} {:?}{more}", attributes(real));
     let names = if stat.is_dir() { 1 } else { stat.nlink() };
-    Entry { what, names, time: (stat.mtime(), stat.mtime_nsec()), is_file: stat.is_file() }
+    // Nobody ever sees the time of an overlay's mark for what is gone.
+    let marks = stat.file_type().is_char_device() && device == 0;
+    let time = if marks { (0, 0) } else { (stat.mtime(), stat.mtime_nsec()) };
+    Entry { what, names, time, is_file: stat.is_file() }
 }
 
 fn shown(path: &Path) -> String {
@@ -106,7 +109,7 @@ fn is_free(path: &Path, exceptions: &[Exception<'_>]) -> bool {
 #[track_caller]
 pub(crate) fn same(ours: &Path, theirs: &Path, exceptions: &[Exception<'_>]) {
     let (mine, other) = (read(ours, exceptions), read(theirs, exceptions));
-    assert!(other.len() > 100, "{} is almost empty", theirs.display());
+    assert!(!other.is_empty());
     let mut wrong = Vec::new();
     let mut used = BTreeSet::new();
     let paths: BTreeSet<&PathBuf> = mine.keys().chain(other.keys()).collect();

@@ -94,7 +94,10 @@ impl<'a> Pair<'a> {
         let (running, uuid) = self.rkt.start_pod(flavour, &words);
         let pid = fs::read_to_string(self.rkt.pod_folder(&uuid).join("pid")).unwrap();
         let exceptions = [&OURS, more].concat();
-        same(&root_of(&pid, &app), &self.theirs.root(), &exceptions);
+        let theirs = self.theirs.root();
+        let names = fs::read_dir(&theirs).unwrap().count();
+        assert!(names > 3, "{} is almost empty", theirs.display());
+        same(&root_of(&pid, &app), &theirs, &exceptions);
         self.rkt.run(&["stop", "--force", &uuid]).ok();
         running.wait();
     }
