@@ -83,17 +83,12 @@ impl AsFd for Parent {
 }
 
 /// What the process sees of the host's files.
+#[derive(Debug)]
 pub enum Root<'a> {
     /// An empty folder that nobody can write.
     Empty,
-    /// What this makes and enters, with all the rights of outside, in a mount namespace that nobody else sees.
-    Made(&'a mut dyn FnMut() -> io::Result<()>),
-}
-
-impl std::fmt::Debug for Root<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Empty) { "Empty" } else { "Made" })
-    }
+    /// This tree of mounts, attached nowhere.
+    Tree(BorrowedFd<'a>),
 }
 
 /// What the process may do.
@@ -110,8 +105,8 @@ pub enum Rights {
 pub struct Limits {
     /// Open descriptors.
     pub files: u64,
-    /// Bytes of a file that it writes, if there is a limit.
-    pub file_size: Option<u64>,
+    /// Bytes of a file that it writes; the highest number is no limit.
+    pub file_size: u64,
     /// Threads, where the process has a user of its own.
     pub threads: u64,
 }
@@ -152,18 +147,18 @@ impl Jail<'_> {
         limit(self.limits).step("set limits")?;
         let paths = match self.rights {
             Rights::None => {
-                enter_root(self.root)?;
+                enter_root(&self.root)?;
                 capability::seal(Capabilities::NONE).step("bound capabilities")?;
                 if become_stranger().step("become nobody")? {
                     let threads = self.limits.threads;
-                    set_limit(Resource::Nproc, Some(threads)).step("limit threads")?;
+                    set_limit(Resource::Nproc, threads).step("limit threads")?;
                 }
                 capability::hold(Capabilities::NONE).step("drop capabilities")?;
                 Paths::Forbidden
             }
             Rights::Inside(kept) => {
                 // The root comes from outside: inside, nobody has a right to change mounts.
-                namespace::own_users_after(|| enter_root(self.root))
+                namespace::own_users_after(|| enter_root(&self.root))
                     .step("make a user namespace")??;
                 rustix::thread::set_thread_groups(&[]).step("leave groups")?;
                 capability::seal(kept).step("bound capabilities")?;
@@ -182,36 +177,40 @@ impl Jail<'_> {
 }
 
 /// Makes the root what it is to be.
-fn enter_root(root: Root<'_>) -> Result<(), JailError> {
-    if let Root::Made(make) = root {
-        return make().step("make its root");
-    }
-    let rights = Restrict::READ_ONLY.and(Restrict::NO_SUID).and(Restrict::NO_DEVICES);
-    let options = [(c"mode", c"0"), (c"size", c"4k"), (c"nr_inodes", c"1")];
-    let made = mount::fresh(c"tmpfs", &options, rights.and(Restrict::NO_EXEC));
-    let empty = made.step("make an empty root")?;
-    mount::attach_at(empty.as_fd(), c"/").step("attach its root")?;
-    mount::become_root(empty.as_fd()).step("enter its root")
+fn enter_root(root: &Root<'_>) -> Result<(), JailError> {
+    let empty;
+    let tree = match root {
+        Root::Tree(tree) => *tree,
+        Root::Empty => {
+            let rights = Restrict::READ_ONLY.and(Restrict::NO_SUID).and(Restrict::NO_DEVICES);
+            let options = [(c"mode", c"0"), (c"size", c"4k"), (c"nr_inodes", c"1")];
+            let made = mount::fresh(c"tmpfs", &options, rights.and(Restrict::NO_EXEC));
+            empty = made.step("make an empty root")?;
+            empty.as_fd()
+        }
+    };
+    mount::attach_at(tree, c"/").step("attach its root")?;
+    mount::become_root(tree).step("enter its root")
 }
 
 /// Sets the limits that hold for any user.
 fn limit(limits: Limits) -> io::Result<()> {
     for (resource, most) in [
-        (Resource::Nofile, Some(limits.files)),
+        (Resource::Nofile, limits.files),
         (Resource::Fsize, limits.file_size),
-        (Resource::Core, Some(0)),
-        (Resource::Memlock, Some(0)),
-        (Resource::Msgqueue, Some(0)),
-        (Resource::Nice, Some(0)),
-        (Resource::Rtprio, Some(0)),
+        (Resource::Core, 0),
+        (Resource::Memlock, 0),
+        (Resource::Msgqueue, 0),
+        (Resource::Nice, 0),
+        (Resource::Rtprio, 0),
     ] {
         set_limit(resource, most)?;
     }
     Ok(())
 }
 
-fn set_limit(resource: Resource, most: Option<u64>) -> io::Result<()> {
-    let both = Rlimit { current: most, maximum: most };
+fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
+    let both = Rlimit { current: Some(most), maximum: Some(most) };
     Ok(rustix::process::setrlimit(resource, both)?)
 }
 

@@ -31,7 +31,7 @@ impl Guard {
 pub(crate) const REACHED: i32 = 200;
 const NOT_JAILED: i32 = 201;
 
-pub(crate) const LIMITS: Limits = Limits { files: 64, file_size: Some(1 << 20), threads: 8 };
+pub(crate) const LIMITS: Limits = Limits { files: 64, file_size: 1 << 20, threads: 8 };
 
 /// A folder that a file server serves, with a file and a link out of it.
 pub(crate) struct Shared(pub(crate) PathBuf);
@@ -106,11 +106,7 @@ fn enter(
     } else {
         Rights::None
     };
-    let mut make = || {
-        mount::attach_at(tree.as_fd(), c"/")?;
-        mount::become_root(tree.as_fd())
-    };
-    let root = if files { Root::Made(&mut make) } else { Root::Empty };
+    let root = if files { Root::Tree(tree.as_fd()) } else { Root::Empty };
     let jail = Jail { parent, root, rights, limits: LIMITS };
     jail.enter().map_err(|error| sys::cause::chain(&error))?;
     jail::plain_panics();

@@ -111,7 +111,7 @@ fn all_of_them_are_apart() {
         };
         for (name, most) in [
             ("Max open files", LIMITS.files),
-            ("Max file size", LIMITS.file_size.unwrap()),
+            ("Max file size", LIMITS.file_size),
             ("Max core file size", 0),
             ("Max locked memory", 0),
             ("Max msgqueue size", 0),
