@@ -147,6 +147,7 @@ impl Jail<'_> {
         limit(self.limits).step("set limits")?;
         let paths = match self.rights {
             Rights::None => {
+                process::share_heap().step("share the heap")?;
                 enter_root(&self.root)?;
                 capability::seal(Capabilities::NONE).step("bound capabilities")?;
                 if become_stranger().step("become nobody")? {

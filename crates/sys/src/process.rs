@@ -335,6 +335,14 @@ pub fn leave_keyring() -> io::Result<()> {
     if rc >= 0 || error.raw_os_error() == Some(libc::ENOSYS) { Ok(()) } else { Err(error) }
 }
 
+/// Has all threads to come share the heap of the first one. A heap of a thread's own looks into procfs when it shrinks,
+/// which is nothing for a process that may not open files, and takes memory of its own.
+pub fn share_heap() -> io::Result<()> {
+    // SAFETY: two numbers; the setting is read when a thread allocates for the first time, and there is one thread yet.
+    let rc = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    if rc == 1 { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
 /// Sends a signal by number to a process.
 pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: two numbers, no memory; a bad signal is EINVAL.

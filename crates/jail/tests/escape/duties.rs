@@ -36,6 +36,12 @@ fn on_duty(
 
 /// Memory of all sizes, a map, the clock, waiting.
 fn live() -> Outcome {
+    // What shrinks is given back, and the library has to find out whether it can be. First, since larger pieces make
+    // it patient.
+    for _ in 0..8 {
+        let many: Vec<Vec<u8>> = (0..64).map(|_| vec![3; 60_000]).collect();
+        drop(many);
+    }
     let mut kept = Vec::new();
     for power in 0..24 {
         let mut piece = vec![1_u8; 1 << power];
