@@ -77,6 +77,9 @@ pub enum MachineError {
     /// A volume of the host's.
     #[error(transparent)]
     Share(#[from] ShareError),
+    /// It cannot be locked up.
+    #[error(transparent)]
+    Jail(#[from] jail::JailError),
     /// What the guest did.
     #[error(transparent)]
     Guest(#[from] GuestError),

@@ -11,12 +11,14 @@ use crate::error::MachineError;
 use crate::host::line::Teller;
 use crate::shares::TAG;
 use crate::size::Size;
-use crate::vmm::{Ending, Machine};
+use crate::vmm::memory::Memory;
+use crate::vmm::{Ending, Machine, VmError};
+use jail::{Jail, Limits, Parent, Rights, Root};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,18 +33,45 @@ const EXTRA: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
 const WORDS: &str =
     "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off";
 
+/// Descriptors that the monitor may have at once: the guest's connections, the images of its disk, and what it is made of.
+const DESCRIPTORS: u64 = 512;
+/// Bytes by which it may make a file longer that it was given: what it says and the guest's log.
+const WRITTEN: u64 = 64 << 20;
+/// Threads beside those of processors: the first one and that of the devices.
+const THREADS: u64 = 2;
+
 /// Everything the machine is made of, opened.
 #[derive(Debug)]
 pub struct Parts {
-    kvm: OwnedFd,
-    size: Size,
-    kernel: File,
-    initial: File,
-    command_line: String,
-    images: Vec<File>,
-    log: Option<File>,
+    /// `/dev/kvm`.
+    pub kvm: OwnedFd,
+    /// How large it is.
+    pub size: Size,
+    /// The guest's kernel.
+    pub kernel: File,
+    /// Its initial file system.
+    pub initial: File,
+    /// What it is told.
+    pub command_line: String,
+    /// What lies on its disk; without, it has neither a disk nor random numbers of the host's.
+    pub images: Option<Vec<File>>,
+    /// Where its serial line goes.
+    pub log: Option<File>,
+    /// The port by which the guest calls the supervisor; without, it has no sockets.
+    pub port: Option<u32>,
     /// The way to whoever serves volumes of the host's.
-    files: Option<UnixStream>,
+    pub files: Option<UnixStream>,
+}
+
+/// What ties the monitor to others.
+#[derive(Debug)]
+pub struct Ties<'a> {
+    /// The supervisor.
+    pub parent: Parent,
+    /// The way to it.
+    pub teller: Teller,
+    /// The lock that is held as long as the machine runs.
+    pub lock: Option<BorrowedFd<'a>>,
 }
 
 /// Whether the guest's log is shown.
@@ -76,7 +105,7 @@ impl Parts {
                 source,
             })
         };
-        let images = images.iter().map(open).collect::<Result<_, _>>()?;
+        let images = Some(images.iter().map(open).collect::<Result<_, _>>()?);
         let log = match log {
             GuestLog::Silent => None,
             GuestLog::Shown => {
@@ -86,7 +115,8 @@ impl Parts {
         };
         let extra = std::env::var(EXTRA).unwrap_or_default();
         let command_line = command_line(log.is_some(), &extra);
-        Ok(Self { kvm, size, kernel, initial, command_line, images, log, files: None })
+        let (port, files) = (Some(PORT), None);
+        Ok(Self { kvm, size, kernel, initial, command_line, images, log, port, files })
     }
 
     /// Whether what every machine is made of is there.
@@ -139,37 +169,40 @@ fn kvm() -> Result<OwnedFd, MachineError> {
     })
 }
 
-/// Runs the machine to its end, which the supervisor is told.
-///
-/// # Errors
-/// It cannot be made.
-pub fn live(parts: Parts, teller: Teller) -> Result<(), MachineError> {
-    let teller = Arc::new(teller);
-    let ending = match run(parts, &teller) {
+/// Locks the calling process up, which was cloned for it, and runs the machine to its end, which the supervisor is told.
+/// Nothing of the parent's is used or dropped any more.
+pub fn live(parts: Parts, ties: Ties<'_>) -> ! {
+    let teller = Arc::new(ties.teller);
+    let ending = match run(parts, &teller, ties.parent, ties.lock) {
         Ok(ending) => ending,
         Err(error) => Ending::Broken(sys::cause::chain(&error)),
     };
     if let Err(error) = teller.ended(&ending) {
         log::debug!("nobody hears how the machine ended: {error}");
     }
-    Ok(())
+    // The kernel closes what is open, the lock among it.
+    sys::process::leave(0)
 }
 
-fn run(parts: Parts, teller: &Arc<Teller>) -> Result<Ending, MachineError> {
-    let caller = Arc::clone(teller);
-    let open = move |port| {
-        if port == PORT { caller.call() } else { Err(io::ErrorKind::ConnectionRefused.into()) }
-    };
-    let disk = Disk::new(parts.images).map_err(MachineError::Descriptors)?;
-    let vsock = Vsock::new(GUEST, Box::new(open)).map_err(MachineError::Descriptors)?;
-    let mut devices: Vec<Box<dyn Device>> =
-        vec![Box::new(Blk::new(disk)), Box::new(Rng), Box::new(vsock)];
-    if let Some(files) = parts.files {
-        devices.push(Box::new(Fs::new(TAG, files).map_err(MachineError::Descriptors)?));
-    }
+fn run(
+    mut parts: Parts,
+    teller: &Arc<Teller>,
+    parent: Parent,
+    lock: Option<BorrowedFd<'_>>,
+) -> Result<Ending, MachineError> {
+    sys::descriptor::silence_input_and_output().map_err(MachineError::Descriptors)?;
+    let own = parts.descriptors();
+    let ties = [teller.as_fd(), parent.as_fd()];
+    let all: Vec<_> = own.into_iter().chain(ties).chain(lock).chain(standard()).collect();
+    forget_all_but(&all).map_err(MachineError::Descriptors)?;
+    let memory = Memory::new(parts.size.memory).map_err(VmError::from)?;
+    let limits = parts.limits().map_err(MachineError::Descriptors)?;
+    jail::plain_panics();
+    Jail { parent, root: Root::Empty, rights: Rights::None, limits }.enter()?;
+    let devices = parts.devices(teller).map_err(MachineError::Descriptors)?;
     let machine = Machine {
         kvm: parts.kvm,
-        memory: parts.size.memory,
+        memory,
         processors: parts.size.processors,
         payload: Payload {
             kernel: parts.kernel,
@@ -180,6 +213,57 @@ fn run(parts: Parts, teller: &Arc<Teller>) -> Result<Ending, MachineError> {
         devices,
     };
     Ok(machine.start()?.wait())
+}
+
+impl Parts {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let single = [self.kvm.as_fd(), self.kernel.as_fd(), self.initial.as_fd()];
+        let images = self.images.iter().flatten().map(AsFd::as_fd);
+        let perhaps = self.log.as_ref().map(AsFd::as_fd);
+        let files = self.files.as_ref().map(AsFd::as_fd);
+        single.into_iter().chain(images).chain(perhaps).chain(files).collect()
+    }
+
+    fn limits(&self) -> io::Result<Limits> {
+        let mut length = 0;
+        for fd in self.log.iter().map(AsFd::as_fd).chain(standard()) {
+            length = rustix::fs::fstat(fd)?.st_size.max(length);
+        }
+        let file_size = u64::try_from(length).unwrap_or_default().saturating_add(WRITTEN);
+        let threads = THREADS + u64::from(self.size.processors);
+        Ok(Limits { files: DESCRIPTORS, file_size, threads })
+    }
+
+    /// Its devices, in the order in which the guest finds them.
+    fn devices(&mut self, teller: &Arc<Teller>) -> io::Result<Vec<Box<dyn Device>>> {
+        let mut devices: Vec<Box<dyn Device>> = Vec::new();
+        if let Some(images) = self.images.take() {
+            devices.push(Box::new(Blk::new(Disk::new(images)?)));
+            devices.push(Box::new(Rng));
+        }
+        if let Some(own) = self.port {
+            let caller = Arc::clone(teller);
+            let refused = || Err(io::ErrorKind::ConnectionRefused.into());
+            let open = move |port| if port == own { caller.call() } else { refused() };
+            devices.push(Box::new(Vsock::new(GUEST, Box::new(open))?));
+        }
+        if let Some(files) = self.files.take() {
+            devices.push(Box::new(Fs::new(TAG, files)?));
+        }
+        Ok(devices)
+    }
+}
+
+/// The standard descriptors.
+fn standard() -> [BorrowedFd<'static>; 3] {
+    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+}
+
+#[expect(unsafe_code, reason = "whoever owns what is closed here must not use it again")]
+fn forget_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // SAFETY: the process is a clone whose only way leads through `live`, which never returns to where something of the
+    // parent's could be used or dropped.
+    unsafe { sys::descriptor::close_all_but(kept) }
 }
 
 #[cfg(test)]

@@ -3,16 +3,17 @@
 use crate::configure::{self, Configured, Shown};
 use crate::error::MachineError;
 use crate::host::line::{self, Teller};
-use crate::machine::{self, GuestLog, Parts};
+use crate::machine::{self, GuestLog, Parts, Ties};
 use crate::shares::{Server, Shares};
 use crate::size::Size;
 use crate::supervise::{Monitor, SIGNALS, Supervisor};
+use crate::vmm::Ending;
+use jail::Parent;
 use pod_host::{Doing as _, Groups, Log, Outputs, Pod};
 use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use sys::cgroup::{Doors, Group, Limits};
-use sys::namespace::Kinds;
 use sys::process::Cloned;
 use sys::signal::{self, Set, number};
 
@@ -40,7 +41,6 @@ pub fn run() -> Result<u8, MachineError> {
     dir.ensure_state()?;
     // Limits of apps hold in the guest. On the host there is one group, for all that the machine is made of.
     let groups = Groups::make(&pod.uuid, &[("machine", Limits::default())], &dir)?;
-    let parent = rustix::process::getpid();
     let doors = groups.apps.first().map(Group::doors).transpose()?;
     let server = volumes.map(|volumes| {
         volumes.serve(&machine::root().join("fs-server"), lock.as_fd(), doors.as_ref())
@@ -50,12 +50,10 @@ pub fn run() -> Result<u8, MachineError> {
         parts.share(machine);
         (pid, pidfd)
     });
-    let result = start(&pod, &dir, &args, (configured, parts, doors));
-    // In the clone what is the supervisor's stays.
-    if rustix::process::getpid() == parent {
-        end(server);
-        groups.remove();
-    }
+    let ties = Held { lock: lock.as_fd(), doors };
+    let result = start(&pod, &dir, &args, (configured, parts, ties));
+    end(server);
+    groups.remove();
     drop(lock);
     result
 }
@@ -84,20 +82,17 @@ fn start(
     pod: &Pod,
     dir: &PodDir,
     args: &RunArgs,
-    (configured, parts, doors): (Configured, Parts, Option<Doors>),
+    (configured, parts, held): (Configured, Parts, Held<'_>),
 ) -> Result<u8, MachineError> {
     let (listener, teller) = line::pair().doing("cannot make a socket pair")?;
     let outputs = outputs(pod, dir)?;
     signal::set_default(number::CHILD);
     Set::of(&SIGNALS).block_only().doing("cannot hold signals")?;
-    let kinds = Kinds::MOUNT.and(Kinds::UTS).and(Kinds::IPC).and(Kinds::NET).and(Kinds::PID);
-    match sys::process::clone(kinds).doing("cannot clone into new namespaces")? {
-        Cloned::Child => {
-            drop((outputs, listener, configured));
-            monitor(parts, teller, doors.as_ref())
-        }
+    let parent = Parent::myself().doing("cannot make a descriptor of this process")?;
+    match sys::process::clone(jail::CLONED_INTO).doing("cannot clone into new namespaces")? {
+        Cloned::Child => monitor(parts, parent, teller, &held),
         Cloned::Parent { pid, pidfd } => {
-            drop((parts, teller, doors));
+            drop((parts, parent, teller, held));
             dir.write_runtime_config(&RuntimeConfig::of(args))?;
             let monitor = Monitor { pid, pidfd };
             let supervisor = Supervisor::new(dir, configured.config, (monitor, listener), outputs);
@@ -115,17 +110,23 @@ fn start(
     }
 }
 
-/// The monitor's life, in namespaces of its own.
-fn monitor(parts: Parts, teller: Teller, doors: Option<&Doors>) -> Result<u8, MachineError> {
-    sys::process::die_with_parent().doing("cannot tie the machine to its supervisor")?;
-    sys::process::hide().doing("cannot hide the machine")?;
-    rustix::process::setsid().doing("cannot start a session")?;
-    if let Some(doors) = doors {
-        doors.enter().doing("cannot enter the pod's control group")?;
+/// What the monitor shares with the pod.
+#[derive(Debug)]
+struct Held<'a> {
+    lock: BorrowedFd<'a>,
+    doors: Option<Doors>,
+}
+
+/// The monitor's life, in the pod's group and in jail.
+fn monitor(parts: Parts, parent: Parent, teller: Teller, held: &Held<'_>) -> ! {
+    if let Some(Err(error)) = held.doors.as_ref().map(Doors::enter) {
+        let why = format!("cannot enter the pod's control group: {error}");
+        if let Err(error) = teller.ended(&Ending::Broken(why)) {
+            log::debug!("nobody hears how the machine ended: {error}");
+        }
+        sys::process::leave(1)
     }
-    machine::live(parts, teller)?;
-    // The kernel closes what is open, the lock among it.
-    sys::process::leave(0)
+    machine::live(parts, Ties { parent, teller, lock: Some(held.lock) })
 }
 
 /// What apps write, on its way to the caller and into the logs.

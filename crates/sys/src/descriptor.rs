@@ -115,6 +115,12 @@ pub fn silence_standard() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stderr(&output)?)
 }
 
+/// Makes the null device the standard input and output: nothing is read from the caller, and only errors are said.
+pub fn silence_input_and_output() -> io::Result<()> {
+    rustix::stdio::dup2_stdin(null_device(false)?)?;
+    Ok(rustix::stdio::dup2_stdout(null_device(true)?)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

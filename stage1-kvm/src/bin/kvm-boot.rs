@@ -1,5 +1,5 @@
-//! Boots a kernel with an initial file system and nothing else: what the machine itself costs, without a pod. Its serial
-//! line is the standard output.
+//! Boots a kernel with an initial file system and nothing else: what the machine itself costs, jail and all, without a pod.
+//! Its serial line is the standard output.
 //!
 //! `kvm-boot MIB PROCESSORS KERNEL INITIAL COMMAND-LINE [FILE…]`: with files, it has a disk with a partition of each, and a
 //! source of random bytes.
@@ -7,28 +7,25 @@
 //! The environment gives it more: `RKT_WIRE` is a socket that streams of the guest's lead to; `RKT_FILE_SERVER` is the
 //! program that serves `RKT_VOLUMES`, a line each: `rw` or `ro`, `all` or `one` (with or without mounts below it), a path.
 
-use stage1_kvm::boot::Payload;
-use stage1_kvm::devices::blk::Blk;
-use stage1_kvm::devices::disk::Disk;
-use stage1_kvm::devices::fs::Fs;
-use stage1_kvm::devices::rng::Rng;
-use stage1_kvm::devices::virtio::Device;
-use stage1_kvm::devices::vsock::Vsock;
-use stage1_kvm::shares::{Shares, TAG};
-use stage1_kvm::vmm::{Ending, Machine};
+use jail::Parent;
+use rustix::event::{PollFd, PollFlags};
+use stage1_kvm::host::line::{self, Listener, Word};
+use stage1_kvm::machine::{self, PORT, Parts, Ties};
+use stage1_kvm::shares::Shares;
+use stage1_kvm::size::Size;
+use stage1_kvm::vmm::Ending;
 use stage2::mounts::{Access, Source};
 use stage2::{MountPlan, MountStep};
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use sys::mount::Depth;
-
-/// The guest's number: the first that is free, as in every machine.
-const GUEST: u32 = 3;
+use sys::process::Cloned;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -58,45 +55,81 @@ fn boot(
     files: &[String],
 ) -> Result<Ending, Box<dyn Error>> {
     let serial = line.contains("ttyS0").then(|| File::options().write(true).open("/dev/stdout"));
-    let machine = Machine {
+    let images = files.iter().map(File::open).collect::<io::Result<Vec<_>>>()?;
+    let wire = std::env::var_os("RKT_WIRE").map(PathBuf::from);
+    let parts = Parts {
         kvm: OwnedFd::from(File::options().read(true).write(true).open("/dev/kvm")?),
-        memory: memory.parse::<u64>()? << 20,
-        processors: processors.parse()?,
-        payload: Payload {
-            kernel: File::open(kernel)?,
-            initial: vec![File::open(initial)?],
-            command_line: line.to_owned(),
-        },
-        serial: serial.transpose()?,
-        devices: devices(files)?,
+        size: Size { memory: memory.parse::<u64>()? << 20, processors: processors.parse()? },
+        kernel: File::open(kernel)?,
+        initial: File::open(initial)?,
+        command_line: line.to_owned(),
+        images: (!images.is_empty()).then_some(images),
+        log: serial.transpose()?,
+        port: wire.as_ref().map(|_| port(line)).transpose()?,
+        files: volumes()?,
     };
-    Ok(machine.start()?.wait())
-}
-
-fn devices(files: &[String]) -> Result<Vec<Box<dyn Device>>, Box<dyn Error>> {
-    let mut devices: Vec<Box<dyn Device>> = Vec::new();
-    if !files.is_empty() {
-        let files = files.iter().map(File::open).collect::<io::Result<_>>()?;
-        devices.push(Box::new(Blk::new(Disk::new(files)?)));
-        devices.push(Box::new(Rng));
-    }
-    if let Some(path) = std::env::var_os("RKT_WIRE") {
-        let open = move |_| UnixStream::connect(&path);
-        devices.push(Box::new(Vsock::new(GUEST, Box::new(open))?));
-    }
-    if let Some(program) = std::env::var_os("RKT_FILE_SERVER") {
-        let volumes = std::env::var("RKT_VOLUMES")?;
-        let steps = volumes.lines().map(volume).collect::<Option<Vec<_>>>();
-        let steps = steps.ok_or("RKT_VOLUMES has a line that is no volume")?;
-        let plan = MountPlan { steps, implicit: Vec::new() };
-        if let (Some(shares), _) = Shares::take(&[plan])? {
-            // Where there is no pod there is no lock of one, either.
-            let lock = File::open("/dev/null")?;
-            let server = shares.serve(Path::new(&program), lock.as_fd(), None)?;
-            devices.push(Box::new(Fs::new(TAG, server.machine)?));
+    let (listener, teller) = line::pair()?;
+    let parent = Parent::myself()?;
+    match sys::process::clone(jail::CLONED_INTO)? {
+        Cloned::Child => machine::live(parts, Ties { parent, teller, lock: None }),
+        Cloned::Parent { pid, .. } => {
+            drop((parts, parent, teller));
+            hear(&listener, wire.as_deref(), pid)
         }
     }
-    Ok(devices)
+}
+
+/// The port that the guest is told to call.
+fn port(line: &str) -> Result<u32, std::num::ParseIntError> {
+    let told = line.split(' ').find_map(|word| word.strip_prefix("rkt.port="));
+    told.map_or(Ok(PORT), str::parse)
+}
+
+/// Does what the supervisor of a pod would: connects the guest's streams, and says how the machine ended.
+fn hear(
+    listener: &Listener,
+    wire: Option<&Path>,
+    pid: rustix::process::Pid,
+) -> Result<Ending, Box<dyn Error>> {
+    let mut ending = None;
+    loop {
+        rustix::event::poll(&mut [PollFd::new(listener, PollFlags::IN)], None)?;
+        match (listener.hear(), wire) {
+            (Ok(Some(Word::Call(guest))), Some(path)) => {
+                connect(guest, UnixStream::connect(path)?)?;
+            }
+            (Ok(Some(Word::Call(_)) | None), _) => {}
+            (Ok(Some(Word::Ended(how))), _) => ending = Some(how),
+            (Err(_), _) => break,
+        }
+    }
+    let end = sys::process::wait_for(pid)?;
+    ending.ok_or_else(|| format!("the machine ended without a word: {end:?}").into())
+}
+
+/// Lets two streams speak to each other for as long as they have something to say.
+fn connect(one: UnixStream, other: UnixStream) -> io::Result<()> {
+    let (from, to) = (one.try_clone()?, other.try_clone()?);
+    for (mut from, mut to) in [(from, to), (other, one)] {
+        std::thread::Builder::new().spawn(move || {
+            let copied = io::copy(&mut from, &mut to);
+            drop((copied, to.shutdown(Shutdown::Write), from.shutdown(Shutdown::Read)));
+        })?;
+    }
+    Ok(())
+}
+
+/// The way to a server of the volumes that are asked for, if any are.
+fn volumes() -> Result<Option<UnixStream>, Box<dyn Error>> {
+    let Some(program) = std::env::var_os("RKT_FILE_SERVER") else { return Ok(None) };
+    let volumes = std::env::var("RKT_VOLUMES")?;
+    let steps = volumes.lines().map(volume).collect::<Option<Vec<_>>>();
+    let steps = steps.ok_or("RKT_VOLUMES has a line that is no volume")?;
+    let plan = MountPlan { steps, implicit: Vec::new() };
+    let (Some(shares), _) = Shares::take(&[plan])? else { return Ok(None) };
+    // Where there is no pod there is no lock of one, either.
+    let lock = File::open("/dev/null")?;
+    Ok(Some(shares.serve(Path::new(&program), lock.as_fd(), None)?.machine))
 }
 
 /// `rw all /path`

@@ -2,6 +2,7 @@
 
 use super::virtio::mmio::Mmio;
 use crate::vmm::Ending;
+use crate::vmm::gate::Pass;
 use rustix::event::epoll;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -81,10 +82,19 @@ impl Loop {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(self, endings: Sender<Ending>) -> io::Result<(EventFd, JoinHandle<()>)> {
+    pub fn start(
+        self,
+        pass: Pass,
+        endings: Sender<Ending>,
+    ) -> io::Result<(EventFd, JoinHandle<()>)> {
         let stop = self.stop.try_clone()?;
         let thread = std::thread::Builder::new().name("devices".to_owned());
-        Ok((stop, thread.spawn(move || self.live(&endings))?))
+        let live = move || {
+            if pass.take() {
+                self.live(&endings);
+            }
+        };
+        Ok((stop, thread.spawn(live)?))
     }
 
     fn live(&self, endings: &Sender<Ending>) {

@@ -6,8 +6,11 @@
 //! cpu-N         KVM_RUN, and what an exit asks of the bus
 //! devices       what queues ask of devices, when their kicks come
 //! ```
+//!
+//! Each of them may make the system calls of its role, and no others, before the first of them serves the guest.
 
 pub mod bus;
+pub mod gate;
 pub mod memory;
 
 use crate::arch::acpi::{self, Place};
@@ -18,6 +21,8 @@ use crate::devices::serial::SerialPort;
 use crate::devices::virtio::Device;
 use crate::devices::virtio::mmio::{Mmio, NOTIFY};
 use bus::Bus;
+use gate::{Gate, Pass};
+use jail::Role;
 use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuExit, VcpuFd, VmFd};
 use memory::{Memory, MemoryError};
@@ -65,8 +70,8 @@ pub enum VmError {
 pub struct Machine {
     /// `/dev/kvm`.
     pub kvm: OwnedFd,
-    /// Bytes of memory.
-    pub memory: u64,
+    /// Its memory, which takes rights that a jail has not.
+    pub memory: Memory,
     /// Processors.
     pub processors: u8,
     /// What it starts with.
@@ -79,7 +84,7 @@ pub struct Machine {
 
 impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Machine").field("memory", &self.memory).finish_non_exhaustive()
+        f.debug_struct("Machine").field("memory", &self.memory.size()).finish_non_exhaustive()
     }
 }
 
@@ -132,17 +137,17 @@ impl<T> Doing<T> for io::Result<T> {
 }
 
 impl Machine {
-    /// Makes the machine and lets it run.
+    /// Makes the machine and lets it run. From then on the calling thread has nothing to do but wait for its end.
     ///
     /// # Errors
     /// See [`VmError`]; nothing runs then.
     pub fn start(mut self) -> Result<Running, VmError> {
+        // Before the machine that uses it, so that it goes after it.
+        let memory = self.memory;
         let kvm = own(self.kvm);
         if self.processors == 0 {
             return Err(VmError::Idle);
         }
-        // Before the machine that uses it, so that it goes after it.
-        let memory = Memory::new(self.memory)?;
         let vm = kvm.create_vm().doing("cannot make a virtual machine")?;
         vm.set_tss_address(layout::TASK_STATE).doing("cannot place the task state")?;
         vm.set_identity_map_address(layout::IDENTITY_MAP).doing("cannot place the identity map")?;
@@ -174,15 +179,19 @@ impl Machine {
                 .doing("cannot set up a processor")?;
             processors.push(processor);
         }
+        // Nothing is read of them any more.
+        drop((self.payload, kvm));
+        let mut gate = Gate::default();
+        let devices = io.start(gate.pass(Role::Devices), shared.endings.clone());
         let mut running = Running {
             threads: Vec::new(),
-            devices: Some(io.start(shared.endings.clone()).doing("cannot start a thread")?),
+            devices: Some(devices.doing("cannot start a thread")?),
             stop: Arc::clone(&shared.stop),
             endings: told,
             _vm: vm,
             _memory: memory,
         };
-        running.launch(shared, processors)?;
+        running.launch(shared, processors, gate)?;
         Ok(running)
     }
 }
@@ -238,17 +247,22 @@ fn kick() -> i32 {
 extern "C" fn on_kick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
 impl Running {
-    /// Gives each processor a thread. What they share is theirs alone afterwards: that it is gone tells that they are.
+    /// Gives each processor a thread, and lets all threads run. What they share is theirs alone afterwards: that it is gone tells that they are.
     #[expect(clippy::needless_pass_by_value, reason = "its sender must end with this call")]
-    fn launch(&mut self, shared: Shared, processors: Vec<VcpuFd>) -> Result<(), VmError> {
+    fn launch(
+        &mut self,
+        shared: Shared,
+        processors: Vec<VcpuFd>,
+        mut gate: Gate,
+    ) -> Result<(), VmError> {
         for (id, processor) in processors.into_iter().enumerate() {
-            let own = shared.clone();
+            let (own, pass) = (shared.clone(), gate.pass(Role::Processor));
             let thread = std::thread::Builder::new().name(format!("cpu-{id}"));
             let thread =
-                thread.spawn(move || own.live(processor)).doing("cannot start a thread")?;
+                thread.spawn(move || own.live(processor, pass)).doing("cannot start a thread")?;
             self.threads.push(thread);
         }
-        Ok(())
+        gate.open(Role::Machine).doing("cannot restrict the machine's threads")
     }
 
     /// Waits until the machine ends by itself.
@@ -293,7 +307,10 @@ impl Drop for Running {
 
 impl Shared {
     /// Runs one processor until the machine ends.
-    fn live(&self, mut processor: VcpuFd) {
+    fn live(&self, mut processor: VcpuFd, pass: Pass) {
+        if !pass.take() {
+            return;
+        }
         while !self.stop.load(Ordering::Acquire) {
             if let Some(ending) = self.step(&mut processor) {
                 drop(self.endings.send(ending));

@@ -285,10 +285,9 @@ impl Registers for Mmio {
     fn write(&mut self, offset: u64, data: &[u8]) {
         let Ok(register) = <[u8; 4]>::try_from(data) else { return };
         let value = u32::from_le_bytes(register);
-        if offset == NOTIFY {
-            // Usually an event of the kernel's comes in its place.
-            self.kicked(usize::try_from(value).unwrap_or(usize::MAX));
-        } else if offset < CONFIGURATION {
+        // Instead of a kick of a queue there is no exit but an event of the kernel's, for the thread of the devices: what comes
+        // here has the number of none.
+        if offset != NOTIFY && offset < CONFIGURATION {
             self.write_register(offset, value);
         }
     }

@@ -32,6 +32,9 @@ impl Driver {
     }
 
     fn write(&mut self, offset: u64, value: u32) {
+        if offset == NOTIFY {
+            self.device.kicked(value as usize);
+        }
         self.device.write(offset, &value.to_le_bytes());
     }
 
