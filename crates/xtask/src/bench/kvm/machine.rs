@@ -3,13 +3,14 @@
 use super::inside::{Counters, counters};
 use super::smaps::{self, Used};
 use crate::error::{At, TaskError};
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, VsockAddr};
 use nix::time::{clock_getcpuclockid, clock_gettime};
-use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::SocketFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,8 +20,6 @@ use std::time::Duration;
 const MEMORY: u16 = 512;
 /// The port that the guest calls.
 const PORT: u32 = 1;
-/// How long a guest may take to call, in milliseconds of the lab's clock.
-const PATIENCE: u16 = 60_000;
 /// As a pod's machine is told.
 const LINE: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off quiet \
                     8250.nr_uarts=0 rkt.port=1";
@@ -82,7 +81,7 @@ impl Machine<'_> {
     }
 
     fn watch(&self, listener: &mut OwnedFd, child: &Child) -> Result<Taken, TaskError> {
-        let mut call = accept(listener).at("hear the guest at", self.wire())?;
+        let mut call = accept(listener, child).at("hear the guest at", self.wire())?;
         call.read_exact(&mut [0; 1]).at("hear the guest at", self.wire())?;
         taken(child)
     }
@@ -152,25 +151,26 @@ fn vsock() -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn accept(listener: &OwnedFd) -> io::Result<File> {
-    wait(listener)?;
-    let call = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC)?;
-    wait(&call)?;
+fn accept(listener: &OwnedFd, child: &Child) -> io::Result<File> {
+    wait(listener, child)?;
+    let call = rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?;
+    wait(&call, child)?;
     Ok(File::from(call))
 }
 
-fn wait(fd: &OwnedFd) -> io::Result<()> {
-    let mut wait = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut wait, PATIENCE)? == 0 {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    Ok(())
+/// Waits for something to read or for the end of the machine. There is no limit: the lab's clock jumps whenever all wait.
+fn wait(fd: &OwnedFd, child: &Child) -> io::Result<()> {
+    let pid = Pid::from_child(child);
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let mut both = [PollFd::new(fd, PollFlags::IN), PollFd::new(&process, PollFlags::IN)];
+    poll(&mut both, None)?;
+    let [said, _] = both;
+    if said.revents().is_empty() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
 }
 
 fn taken(child: &Child) -> Result<Taken, TaskError> {
-    let clock = "/proc/PID";
-    let pid = i32::try_from(child.id()).map_err(io::Error::other).at("watch", clock)?;
-    let clock = clock_getcpuclockid(Pid::from_raw(pid)).and_then(clock_gettime);
+    let pid = Pid::from_child(child).as_raw_pid();
+    let clock = clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).and_then(clock_gettime);
     let cpu = Duration::from(clock.map_err(io::Error::from).at("watch", "a process's clock")?);
     let Counters { exits, device_exits } = counters()?;
     let Used { private, guest, large } = smaps::of(pid, MEMORY.into())?;
