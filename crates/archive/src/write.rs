@@ -2,7 +2,7 @@
 
 use crate::merge::{Merged, Node};
 use crate::tree::{meta, shown, xattrs};
-use rustix::fs::{FileType, Mode, OFlags, major, minor, openat, readlinkat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, major, minor, openat, readlinkat};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use sys::path::{At, PathError};
@@ -29,24 +29,60 @@ pub enum WriteError {
 
 /// The attributes of one member.
 #[derive(Debug, Clone, Default)]
-struct Member {
-    path: Vec<u8>,
-    link: Vec<u8>,
-    kind: u8,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    seconds: i64,
-    nanoseconds: u32,
-    device: (u32, u32),
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Member {
+    pub path: Vec<u8>,
+    pub link: Vec<u8>,
+    /// As tar numbers it; 0 where it has no number for it.
+    pub kind: u8,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub seconds: i64,
+    pub nanoseconds: u32,
+    pub device: (u32, u32),
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Member {
+    /// What a stat tells of something below the root, which is the empty path.
+    pub(crate) fn new(path: &[u8], stat: &Stat) -> Self {
+        let attributes = meta(stat);
+        let (kind, size, device) = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => (b'5', 0, 0),
+            FileType::RegularFile => (b'0', stat.st_size.unsigned_abs(), 0),
+            FileType::Symlink => (b'2', 0, 0),
+            FileType::CharacterDevice => (b'3', 0, stat.st_rdev),
+            FileType::BlockDevice => (b'4', 0, stat.st_rdev),
+            FileType::Fifo => (b'6', 0, 0),
+            // A socket means nothing without its server.
+            _ => (0, 0, 0),
+        };
+        Self {
+            path: if path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", path].concat() },
+            kind,
+            size,
+            device: (major(device), minor(device)),
+            mode: attributes.mode,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            seconds: attributes.mtime.seconds,
+            nanoseconds: attributes.mtime.nanoseconds,
+            ..Self::default()
+        }
+    }
+
+    /// Makes it another name of something that came before.
+    pub(crate) fn link_to(&mut self, first: Vec<u8>) {
+        (self.kind, self.size, self.link) = (b'1', 0, first);
+        self.xattrs.clear();
+    }
 }
 
 /// Writes an image member by member; all of them belong to root and changed at the epoch.
 #[derive(Debug)]
 pub struct AciWriter<W: Write> {
-    out: W,
+    pub(crate) out: W,
 }
 
 impl<W: Write> AciWriter<W> {
@@ -101,13 +137,13 @@ impl<W: Write> AciWriter<W> {
         Ok(self.out)
     }
 
-    fn pad(&mut self, size: u64) -> io::Result<()> {
+    pub(crate) fn pad(&mut self, size: u64) -> io::Result<()> {
         let rest = usize::try_from(size % 512).unwrap_or(0);
         let zeros = [0_u8; 512];
         self.out.write_all(zeros.get(rest..).filter(|_| rest > 0).unwrap_or_default())
     }
 
-    fn header(&mut self, member: &Member) -> io::Result<()> {
+    pub(crate) fn header(&mut self, member: &Member) -> io::Result<()> {
         let mut records = Vec::new();
         let mut long = |key: &str, value: &[u8]| push_record(&mut records, key.as_bytes(), value);
         if member.path.len() > 100 {
@@ -211,14 +247,12 @@ pub fn aci<W: Write>(
         if !is_dir && node.stat.st_nlink > 1 {
             let key = (node.layer, node.stat.st_ino);
             if let Some(first) = first_names.get(&key) {
-                (member.kind, member.size, member.link) = (b'1', 0, first.clone());
-                member.xattrs.clear();
+                member.link_to(first.clone());
                 return writer.header(&member).map_err(WriteError::Write);
             }
             first_names.insert(key, member.path.clone());
         }
         if member.kind == 0 {
-            // A socket means nothing without its server.
             return Ok(());
         }
         writer.header(&member).map_err(WriteError::Write)?;
@@ -228,46 +262,24 @@ pub fn aci<W: Write>(
 }
 
 fn member_of(node: &Node<'_>, times: Times) -> Result<Member, WriteError> {
-    let stat = node.stat;
-    let attributes = meta(stat);
-    let path =
-        if node.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", node.path].concat() };
-    let kind = FileType::from_raw_mode(stat.st_mode);
     let open = |flags| {
         let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         openat(node.dir, node.name, flags, Mode::empty()).at("open", shown(node.path))
     };
-    let mut member = Member {
-        path,
-        mode: attributes.mode,
-        uid: attributes.uid,
-        gid: attributes.gid,
-        seconds: attributes.mtime.seconds,
-        nanoseconds: attributes.mtime.nanoseconds,
-        ..Member::default()
-    };
-    match kind {
-        FileType::Directory => {
-            member.kind = b'5';
+    let mut member = Member::new(node.path, node.stat);
+    match member.kind {
+        b'5' => {
             member.xattrs = xattrs(&open(OFlags::DIRECTORY)?).at("getxattr", shown(node.path))?.0;
         }
-        FileType::RegularFile => {
-            (member.kind, member.size) = (b'0', stat.st_size.unsigned_abs());
+        b'0' => {
             member.xattrs = xattrs(&open(OFlags::empty())?).at("getxattr", shown(node.path))?.0;
         }
-        FileType::Symlink => {
-            member.kind = b'2';
+        b'2' => {
             let target =
                 readlinkat(node.dir, node.name, Vec::new()).at("readlink", shown(node.path))?;
             member.link = target.into_bytes();
         }
-        FileType::CharacterDevice => member.kind = b'3',
-        FileType::BlockDevice => member.kind = b'4',
-        FileType::Fifo => member.kind = b'6',
         _ => {}
-    }
-    if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
-        member.device = (major(stat.st_rdev), minor(stat.st_rdev));
     }
     if let Times::Clamp(latest) = times
         && member.seconds >= latest
