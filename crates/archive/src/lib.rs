@@ -11,6 +11,8 @@
 //! members  a tar of blobs -> where each lies, unpacking nothing
 //! merge    layers stacked -> one view, without a mount
 //! write    view -> App Container Image, the same bytes every time
+//! live     folder that others change meanwhile -> the files of an App Container Image
+//! rewrite  the files of one, from somebody who is not believed -> App Container Image
 //! erofs    folder -> image of a file system that shows it, the same bytes every time
 //! tree     folder -> digest
 //! ```
@@ -29,10 +31,12 @@ mod error;
 mod extract;
 pub mod layer;
 mod limits;
+pub mod live;
 pub mod members;
 pub mod merge;
 pub mod needs;
 pub mod remove;
+pub mod rewrite;
 pub mod stream;
 mod tar;
 pub mod tree;

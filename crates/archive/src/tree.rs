@@ -167,7 +167,11 @@ pub(crate) fn xattrs(fd: &OwnedFd) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, bool), Er
             continue;
         }
         let mut value = vec![0_u8; 64 << 10];
-        let size = fgetxattr(fd, name, &mut *value)?;
+        let size = match fgetxattr(fd, name, &mut *value) {
+            // Somebody has removed it since.
+            Err(Errno::NODATA) => continue,
+            other => other?,
+        };
         value.truncate(size);
         if is_opaque {
             opaque = value == b"y";

@@ -100,6 +100,8 @@ pub(crate) struct TarReader<R> {
     left: u64,
     padding: u64,
     ended: bool,
+    /// The end was said, and the stream did not just break off between two entries.
+    marked: bool,
 }
 
 impl<R: Read + Seek> TarReader<R> {
@@ -117,7 +119,7 @@ impl<R: Read + Seek> TarReader<R> {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(stream: R) -> Self {
-        Self { stream, left: 0, padding: 0, ended: false }
+        Self { stream, left: 0, padding: 0, ended: false, marked: false }
     }
 
     /// The next entry; what was not read of the last one's data is skipped.
@@ -323,6 +325,12 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// Whether the archive has come to an end that it says is one: many a writer leaves that out, and then its archive cannot
+    /// be told from one that is cut off.
+    pub(crate) fn has_end(&self) -> bool {
+        self.marked
+    }
+
     /// Reads what follows the archive, so that a hash of the stream covers all of it.
     pub(crate) fn finish(mut self) -> Result<(), TarError> {
         self.skip()?;
@@ -366,7 +374,7 @@ impl<R: Read> TarReader<R> {
             }
         }
         if block.iter().all(|b| *b == 0) {
-            self.ended = true;
+            (self.ended, self.marked) = (true, true);
             return Ok(None);
         }
         number::verify(block)?;
