@@ -14,6 +14,11 @@ pub const STOP: &str = "coreos.com/rkt/stage1/stop";
 /// Says whether a pod with these arguments could run here, before there is one: called with the arguments of `run`, in no
 /// pod's folder. It fails with the reason.
 pub const CHECK: &str = "coreos.com/rkt/stage1/check";
+/// Path of the entrypoint that gives the files of an app of a running pod, where they are not to be had from outside: called
+/// in the pod's folder with [`ExportArgs`](crate::ExportArgs), it writes a tar to its standard output, with `rootfs` and
+/// members below it as an image has them, every folder before what it holds; volumes and kernel file systems are not in it.
+/// It fails with the reason. stage0 believes nothing of what comes. A flavour without it exports pods that have exited.
+pub const EXPORT: &str = "coreos.com/rkt/stage1/export";
 /// The version of the interface, a decimal number; missing means 1.
 pub const INTERFACE_VERSION: &str = "coreos.com/rkt/stage1/interface-version";
 /// Comma-separated short names this image answers to.
@@ -113,6 +118,8 @@ pub struct Stage1Interface {
     pub stop: Option<String>,
     /// Says whether a pod could run, where that depends on the host.
     pub check: Option<String>,
+    /// Gives the files of an app of a running pod, where they can be had in no other way.
+    pub export: Option<String>,
     /// Further short names of the image.
     pub aliases: Vec<String>,
     /// How it wants app roots.
@@ -150,6 +157,7 @@ impl Stage1Interface {
             gc: entry(GC)?,
             stop: entry(STOP)?,
             check: entry(CHECK)?,
+            export: entry(EXPORT)?,
             aliases: find(ALIASES)
                 .map(|list| {
                     list.split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect()
@@ -202,7 +210,7 @@ mod tests {
     fn defaults_are_those_of_an_old_foreign_stage1() {
         let found = Stage1Interface::from_manifest(&manifest(&[(RUN, "/run")])).unwrap();
         assert_eq!(found.version, InterfaceVersion::FIRST);
-        assert_eq!((found.run.as_str(), found.stop), ("run", None));
+        assert_eq!((found.run.as_str(), found.stop, found.export), ("run", None, None));
         assert_eq!(found.app_roots, AppRoots::Mounted);
         assert_eq!(found.root, RootSharing::Private);
         assert_eq!(found.network, Network::Contained);
@@ -212,6 +220,7 @@ mod tests {
     fn what_is_declared_is_read() {
         let found = Stage1Interface::from_manifest(&manifest(&[
             (RUN, "/bin/run"),
+            (EXPORT, "/bin/export"),
             (INTERFACE_VERSION, "6"),
             (ALIASES, "coreos, host,"),
             (APP_ROOTS, "layers"),
@@ -220,6 +229,7 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!(found.version, InterfaceVersion(6));
+        assert_eq!(found.export.as_deref(), Some("bin/export"));
         assert_eq!(found.aliases, ["coreos", "host"]);
         assert_eq!(
             (found.app_roots, found.root, found.network),
@@ -247,6 +257,7 @@ mod tests {
             vec![(RUN, "/")],
             vec![(RUN, "/run"), (INTERFACE_VERSION, "x")],
             vec![(RUN, "/run"), (APP_ROOTS, "floating")],
+            vec![(RUN, "/run"), (EXPORT, "../export")],
         ] {
             Stage1Interface::from_manifest(&manifest(&bad)).unwrap_err();
         }

@@ -5,7 +5,7 @@
 //! what differs between stage1 images is read from the annotations of their manifests ([`annotations`]).
 //!
 //! ```text
-//! stage0 --exec--> entrypoint      argv: [`RunArgs`], [`EnterArgs`], [`GcArgs`], [`StopArgs`]
+//! stage0 --exec--> entrypoint      argv: [`RunArgs`], [`EnterArgs`], [`ExportArgs`], [`GcArgs`], [`StopArgs`]
 //!                                  cwd: the pod folder ([`PodDir`]); RKT_LOCK_FD: the lock ([`lock`])
 //! stage1 --files--> pod folder     pid, status, subcgroup, runtime-config, supervisor-status
 //! ```
@@ -23,6 +23,8 @@ pub mod pod_dir;
 pub mod runtime_config;
 
 pub use annotations::{AppRoots, InterfaceVersion, Network, RootSharing, Stage1Interface};
-pub use args::{BadArgs, DnsMode, EnterArgs, GcArgs, RunArgs, RunFlag, StopArgs, Switch};
+pub use args::{
+    BadArgs, DnsMode, EnterArgs, ExportArgs, GcArgs, RunArgs, RunFlag, StopArgs, Switch,
+};
 pub use pod_dir::{AppStatus, PodDir, PodDirError};
 pub use runtime_config::RuntimeConfig;

@@ -295,32 +295,62 @@ impl EnterArgs {
     /// # Errors
     /// See [`BadArgs`].
     pub fn decode(mut argv: impl Iterator<Item = OsString>) -> Result<Self, BadArgs> {
-        let (mut pid, mut app) = (None, None);
-        for word in argv.by_ref() {
-            let word = word.into_string().map_err(|_| BadArgs::NotText)?;
-            if word == "--" {
-                break;
-            }
-            match split(&word)? {
-                ("pid", Some(value)) => match value.parse::<i32>() {
-                    Ok(number) if number > 0 => pid = Some(number),
-                    _ => return Err(BadArgs::Value { flag: "pid", value: value.to_owned() }),
-                },
-                ("appname", Some(value)) => app = Some(value.to_owned()),
-                _ => return Err(BadArgs::Unknown(word)),
-            }
-        }
-        let missing = |flag| BadArgs::Value { flag, value: String::new() };
+        let (pid, app) = target(&mut argv)?;
         let command: Vec<OsString> = argv.collect();
         if command.is_empty() {
-            return Err(missing("the command"));
+            return Err(BadArgs::Value { flag: "the command", value: String::new() });
         }
-        Ok(Self {
-            pid: pid.ok_or_else(|| missing("pid"))?,
-            app: app.ok_or_else(|| missing("appname"))?,
-            command,
-        })
+        Ok(Self { pid, app, command })
     }
+}
+
+/// The argv of the `export` entrypoint: `--pid=N --appname=APP`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportArgs {
+    /// The pod's process, as the host sees it.
+    pub pid: i32,
+    /// The app.
+    pub app: String,
+}
+
+impl ExportArgs {
+    /// The argv after `argv[0]`.
+    pub fn encode(&self) -> Vec<OsString> {
+        vec![format!("--pid={}", self.pid).into(), format!("--appname={}", self.app).into()]
+    }
+
+    /// The same argv, read by a stage1.
+    ///
+    /// # Errors
+    /// See [`BadArgs`].
+    pub fn decode(mut argv: impl Iterator<Item = OsString>) -> Result<Self, BadArgs> {
+        let (pid, app) = target(&mut argv)?;
+        match argv.next() {
+            None => Ok(Self { pid, app }),
+            Some(word) => Err(BadArgs::Unknown(word.to_string_lossy().into_owned())),
+        }
+    }
+}
+
+/// The process and the app that an entrypoint is called for, up to `--` or the end.
+fn target(argv: &mut impl Iterator<Item = OsString>) -> Result<(i32, String), BadArgs> {
+    let (mut pid, mut app) = (None, None);
+    for word in argv {
+        let word = word.into_string().map_err(|_| BadArgs::NotText)?;
+        if word == "--" {
+            break;
+        }
+        match split(&word)? {
+            ("pid", Some(value)) => match value.parse::<i32>() {
+                Ok(number) if number > 0 => pid = Some(number),
+                _ => return Err(BadArgs::Value { flag: "pid", value: value.to_owned() }),
+            },
+            ("appname", Some(value)) => app = Some(value.to_owned()),
+            _ => return Err(BadArgs::Unknown(word)),
+        }
+    }
+    let missing = |flag| BadArgs::Value { flag, value: String::new() };
+    Ok((pid.ok_or_else(|| missing("pid"))?, app.ok_or_else(|| missing("appname"))?))
 }
 
 /// The argv of the `gc` entrypoint: `[--debug] [--local-config DIR] UUID`.

@@ -63,6 +63,11 @@ fn what_breaks_the_contract_is_named() {
     let enter = |argv: &[&str]| EnterArgs::decode(argv.iter().map(OsString::from)).unwrap_err();
     enter(&["--pid=0", "--appname=a", "--", "x"]);
     enter(&["--pid=1", "--appname=a", "--"]);
+    let export = |argv: &[&str]| ExportArgs::decode(argv.iter().map(OsString::from)).unwrap_err();
+    assert_eq!(export(&["--appname=a"]), BadArgs::Value { flag: "pid", value: String::new() });
+    assert_eq!(export(&["--pid=1"]), BadArgs::Value { flag: "appname", value: String::new() });
+    assert_eq!(export(&["--pid=1", "--appname=a", "x"]), BadArgs::Unknown("x".into()));
+    assert_eq!(export(&["--pid=1", "--appname=a", "--", "x"]), BadArgs::Unknown("x".into()));
 }
 
 #[test]
@@ -75,7 +80,7 @@ fn gc_knows_the_directory_from_version_five_on() {
 }
 
 #[test]
-fn stop_and_enter_round_trip() {
+fn stop_enter_and_export_round_trip() {
     for force in [true, false] {
         let args = StopArgs { force, uuid: uuid() };
         assert_eq!(StopArgs::decode(args.encode().into_iter()).unwrap(), args);
@@ -86,6 +91,9 @@ fn stop_and_enter_round_trip() {
         command: ["sh", "--", "--pid=3"].map(OsString::from).into(),
     };
     assert_eq!(EnterArgs::decode(args.encode().into_iter()).unwrap(), args);
+    let args = ExportArgs { pid: 7, app: "a".into() };
+    assert_eq!(words(&args.encode()), ["--pid=7", "--appname=a"]);
+    assert_eq!(ExportArgs::decode(args.encode().into_iter()).unwrap(), args);
 }
 
 fn mode() -> impl Strategy<Value = DnsMode> {
