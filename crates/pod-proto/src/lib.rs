@@ -9,7 +9,7 @@
 //!    ├── connects ── preamble: stream ────────►│   one connection for each stream of each process, with the token
 //!    │◄──────────────────────── Start ─────────┤
 //!    ├── Started, Exited … ───────────────────►│
-//!    │◄── Exec, Resize, Signal, Stats, Stop … ─┤
+//!    │◄── Exec, Export, Resize, Signal, Stop … ┤
 //!    ├── Stopped ─────────────────────────────►│   the host writes it down and closes; the guest resets
 //! ```
 //!

@@ -43,6 +43,17 @@ pub struct Exec {
     pub dialogue: Dialogue,
 }
 
+/// The files of an app, to be written as a tar to the output of a process that is treated like a command; where it fails, it
+/// says why on the other stream. Both streams are those of [`Dialogue::Silent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// Its number, new in this pod.
+    pub id: u32,
+    /// The app, by its place in the configuration.
+    pub app: u32,
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,6 +108,8 @@ pub enum FromHost {
     /// End all apps; kill those that still run after so many milliseconds. Said again with 0, it kills at once. When all
     /// have ended, the guest waits until the host has read all they wrote, or has said this once more.
     Stop(u32),
+    /// Write the files of an app.
+    Export(Export),
 }
 
 /// From the guest to the host.
@@ -123,7 +136,7 @@ const fn kind(number: u8, name: &'static str, limit: usize) -> Kind {
 }
 
 /// Numbers of the two directions differ, so that a connection that is echoed is noticed at once.
-const HOST_KINDS: [Kind; 8] = [
+const HOST_KINDS: [Kind; 9] = [
     kind(1, "configure", limits::CONFIGURE_BODY),
     kind(2, "start", limits::SMALL_BODY),
     kind(3, "exec", limits::EXEC_BODY),
@@ -132,6 +145,7 @@ const HOST_KINDS: [Kind; 8] = [
     kind(6, "stats", limits::SMALL_BODY),
     kind(7, "sync-time", limits::SMALL_BODY),
     kind(8, "stop", limits::SMALL_BODY),
+    kind(9, "export", limits::SMALL_BODY),
 ];
 const GUEST_KINDS: [Kind; 7] = [
     kind(129, "ready", limits::SMALL_BODY),
@@ -181,7 +195,7 @@ impl Message for FromHost {
     }
 
     fn kind(&self) -> Kind {
-        let [configure, start, exec, resize, signal, stats, sync_time, stop] = HOST_KINDS;
+        let [configure, start, exec, resize, signal, stats, sync_time, stop, export] = HOST_KINDS;
         match self {
             Self::Configure(_) => configure,
             Self::Start => start,
@@ -191,6 +205,7 @@ impl Message for FromHost {
             Self::Stats => stats,
             Self::SyncTime(_) => sync_time,
             Self::Stop(_) => stop,
+            Self::Export(_) => export,
         }
     }
 
@@ -220,6 +235,7 @@ impl Message for FromHost {
             6 => empty(kind, body, Self::Stats)?,
             7 => Self::SyncTime(json(kind, body)?),
             8 => Self::Stop(json(kind, body)?),
+            9 => Self::Export(json(kind, body)?),
             other => return Err(WireError::Kind(other)),
         })
     }
@@ -233,6 +249,7 @@ impl Message for FromHost {
             Self::Signal(process, number) => text(kind, &(process, number)),
             Self::SyncTime(time) => text(kind, time),
             Self::Stop(grace) => text(kind, grace),
+            Self::Export(export) => text(kind, export),
             Self::Start | Self::Stats => Ok(Vec::new()),
         }
     }

@@ -83,7 +83,7 @@ impl Session {
         let due = match message {
             FromHost::Configure(_) => self.stage == Stage::Called,
             FromHost::Start => self.stage == Stage::Ready,
-            FromHost::Exec(_) => self.stage == Stage::Started,
+            FromHost::Exec(_) | FromHost::Export(_) => self.stage == Stage::Started,
             _ => (Stage::Configured..Stage::Over).contains(&self.stage),
         };
         if !due {
@@ -99,21 +99,9 @@ impl Session {
                 self.stage = Stage::Configured;
             }
             FromHost::Start => self.stage = Stage::Started,
-            FromHost::Exec(exec) => {
-                if !self.processes.contains_key(&Process::App(exec.app)) {
-                    return Err(wrong("there is no such app"));
-                }
-                let process = Process::Exec(exec.id);
-                if self.processes.contains_key(&process) {
-                    return Err(wrong("the number is taken"));
-                }
-                let alive = |(process, known): &(&Process, &Known)| {
-                    matches!(process, Process::Exec(_)) && known.life != Life::Ended
-                };
-                if self.processes.iter().filter(alive).count() >= limits::EXECS {
-                    return Err(wrong("too many commands run"));
-                }
-                self.processes.insert(process, Known::new(exec.dialogue));
+            FromHost::Exec(exec) => self.begin(exec.id, exec.app, exec.dialogue).map_err(wrong)?,
+            FromHost::Export(export) => {
+                self.begin(export.id, export.app, Dialogue::Silent).map_err(wrong)?;
             }
             FromHost::Stats => self.asked = self.asked.saturating_add(1),
             FromHost::Resize(process, _) | FromHost::Signal(process, _) => {
@@ -124,6 +112,25 @@ impl Session {
             FromHost::SyncTime(_) | FromHost::Stop(_) => {}
         }
         Ok(bytes)
+    }
+
+    /// Takes note of a command, or of something that is treated like one.
+    fn begin(&mut self, id: u32, app: u32, dialogue: Dialogue) -> Result<(), &'static str> {
+        if !self.processes.contains_key(&Process::App(app)) {
+            return Err("there is no such app");
+        }
+        let process = Process::Exec(id);
+        if self.processes.contains_key(&process) {
+            return Err("the number is taken");
+        }
+        let alive = |(process, known): &(&Process, &Known)| {
+            matches!(process, Process::Exec(_)) && known.life != Life::Ended
+        };
+        if self.processes.iter().filter(alive).count() >= limits::EXECS {
+            return Err("too many commands run");
+        }
+        self.processes.insert(process, Known::new(dialogue));
+        Ok(())
     }
 
     /// Takes bytes of the guest's off the front of `input`; as [`Decoder::feed`].

@@ -3,7 +3,7 @@
 use crate::config::{AppConfig, Config, Dialogue, HostsFile, Seed, Share, Time};
 use crate::frame::{Decoder, HEADER, Message, WireError};
 use crate::limits;
-use crate::message::{End, Exec, FromGuest, FromHost, Process, Size, Usage, Used};
+use crate::message::{End, Exec, Export, FromGuest, FromHost, Process, Size, Usage, Used};
 use crate::preamble::{LENGTH, Preamble, Stream, Token};
 use crate::session::Session;
 use crate::text::{Sentence, Word};
@@ -66,6 +66,10 @@ fn exec(id: u32) -> FromHost {
     })
 }
 
+fn export(id: u32) -> FromHost {
+    FromHost::Export(Export { id, app: 0 })
+}
+
 fn from_host() -> Vec<FromHost> {
     vec![
         FromHost::Configure(Box::new(config())),
@@ -76,6 +80,7 @@ fn from_host() -> Vec<FromHost> {
         FromHost::Stats,
         FromHost::SyncTime(Time { seconds: 1, nanoseconds: 2 }),
         FromHost::Stop(10_000),
+        export(2),
     ]
 }
 
@@ -193,7 +198,7 @@ fn preambles_come_back() {
 #[test]
 fn version_1_has_these_bytes() {
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let expected: [(FromHost, &str); 7] = [
+    let expected: [(FromHost, &str); 8] = [
         (FromHost::Start, "\0\0\0\0\u{2}"),
         (
             exec(1),
@@ -210,6 +215,7 @@ fn version_1_has_these_bytes() {
             "\u{1d}\0\0\0\u{7}{\"seconds\":1,\"nanoseconds\":2}",
         ),
         (FromHost::Stop(10_000), "\u{5}\0\0\0\u{8}10000"),
+        (export(2), "\u{10}\0\0\0\t{\"id\":2,\"app\":0}"),
     ];
     for (message, text) in expected {
         assert_eq!(told(&message.encode().unwrap()), text);
@@ -304,7 +310,14 @@ fn bodies_that_say_something_else_are_malformed() {
         assert!(matches!(error, WireError::Malformed { .. }), "{kind} {body}: {error}");
         assert!(!error.to_string().contains('\u{1b}'));
     }
-    for (kind, body) in [(5, "[{\"app\":0},0]"), (5, "[{\"app\":0},65]"), (8, "-1"), (2, "{}")] {
+    for (kind, body) in [
+        (5, "[{\"app\":0},0]"),
+        (5, "[{\"app\":0},65]"),
+        (8, "-1"),
+        (2, "{}"),
+        (9, "{\"id\":1}"),
+        (9, "{\"id\":1,\"app\":0,\"path\":\"/\"}"),
+    ] {
         decode::<FromHost>(&whole(kind, body)).unwrap_err();
     }
 }
@@ -475,16 +488,39 @@ fn what_the_host_would_say_at_the_wrong_time_is_an_error() {
     session.send(&FromHost::Configure(Box::new(config()))).unwrap();
     session.send(&FromHost::Configure(Box::new(config()))).unwrap_err();
     session.send(&exec(1)).unwrap_err();
+    session.send(&export(1)).unwrap_err();
     session.send(&FromHost::Stop(0)).unwrap();
     let mut session = running();
     session.send(&FromHost::Signal(Process::Exec(0), 9)).unwrap_err();
     for id in 0..limits::EXECS {
         session.send(&exec(u32::try_from(id).unwrap())).unwrap();
     }
-    session.send(&exec(1)).unwrap_err();
-    session.send(&exec(1_000)).unwrap_err();
+    for further in [exec(1), exec(1_000), export(1_000)] {
+        session.send(&further).unwrap_err();
+    }
     say(&mut session, &FromGuest::Refused(1, Sentence::default())).unwrap();
-    session.send(&exec(1_000)).unwrap();
+    let nowhere = FromHost::Export(Export { id: 1_000, app: 1 });
+    session.send(&nowhere).unwrap_err();
+    session.send(&export(1_000)).unwrap();
+    session.send(&exec(1_001)).unwrap_err();
+}
+
+#[test]
+fn what_is_exported_comes_like_the_words_of_a_command() {
+    let stream = |stream| Preamble::Stream { process: Process::Exec(1), stream, token: TOKEN };
+    let mut session = running();
+    session.send(&export(1)).unwrap();
+    session.send(&exec(1)).unwrap_err();
+    for wrong in [Stream::Input, Stream::Terminal] {
+        session.admit(stream(wrong)).unwrap_err();
+    }
+    session.admit(stream(Stream::Output)).unwrap();
+    say(&mut session, &FromGuest::Started(Process::Exec(1), 9)).unwrap();
+    session.send(&FromHost::Signal(Process::Exec(1), 1)).unwrap();
+    say(&mut session, &FromGuest::Exited(Process::Exec(1), End::Code(1))).unwrap();
+    session.admit(stream(Stream::Error)).unwrap();
+    // Now it is forgotten.
+    session.send(&export(1)).unwrap();
 }
 
 #[test]
