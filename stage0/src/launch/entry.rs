@@ -37,7 +37,7 @@ pub enum EntryError {
         #[source]
         source: io::Error,
     },
-    /// It does not run such a pod here, and says why.
+    /// It does not do it, and says why.
     #[error("{0}")]
     Refused(String),
     /// It failed, and has said why.
@@ -116,11 +116,16 @@ pub fn check(
     if done.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&done.stderr);
+    Err(failed("check", done.status, &done.stderr))
+}
+
+/// What an entrypoint failed with that was heard.
+pub(super) fn failed(what: &'static str, status: ExitStatus, said: &[u8]) -> EntryError {
+    let said = String::from_utf8_lossy(said);
     let said = said.trim();
     match said.strip_prefix("stage1: ").unwrap_or(said) {
-        "" => Err(EntryError::Failed { what: "check", status: done.status }),
-        reason => Err(EntryError::Refused(reason.to_owned())),
+        "" => EntryError::Failed { what, status },
+        reason => EntryError::Refused(reason.to_owned()),
     }
 }
 
@@ -136,7 +141,11 @@ pub fn check_prepared(
     check(interface, &trees(dir)?, request)
 }
 
-fn command(dir: &PodDir, entry: &str, args: Vec<OsString>) -> Result<Command, EntryError> {
+pub(super) fn command(
+    dir: &PodDir,
+    entry: &str,
+    args: Vec<OsString>,
+) -> Result<Command, EntryError> {
     let mut command = Command::new(program(dir, entry)?);
     command.args(args).current_dir(dir.path());
     Ok(command)

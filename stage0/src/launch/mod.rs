@@ -5,9 +5,11 @@
 
 mod dns;
 mod entry;
+mod export;
 mod roots;
 mod run;
 
 pub use dns::{BadDns, Dns};
 pub use entry::{EntryError, check, check_prepared, enter, gc, stop};
+pub use export::{RunningError, export};
 pub use run::{LaunchError, RunRequest, become_pod, check_network, check_overlay, interface_of};

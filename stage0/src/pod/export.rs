@@ -23,6 +23,9 @@ pub enum ExportError {
     /// What it wrote is not on this host in the form of files.
     #[error("the pod's stage1 keeps what apps write where it cannot be exported from")]
     NoFiles,
+    /// It was on this host only as long as the pod ran.
+    #[error("what its apps wrote is gone: such a pod can only be exported while it runs")]
+    Gone,
     /// Its root cannot be put together.
     #[error("cannot put the app's root together")]
     Root(#[source] PathError),
@@ -46,7 +49,8 @@ impl Sighting {
         let manifest =
             dir.read(&PodDir::app_file(app, "manifest"))?.ok_or(ExportError::NoManifest)?;
         if interface.app_roots == AppRoots::Erofs {
-            return Err(ExportError::NoFiles);
+            let could = interface.export.is_some();
+            return Err(if could { ExportError::Gone } else { ExportError::NoFiles });
         }
         let root = if let Some(layers) = dir.app_layers(app)? {
             self.stacked(app, interface, layers)?
@@ -156,10 +160,13 @@ mod tests {
             held = Some(LockFd::wait(folder.into(), Lock::Exclusive).unwrap());
         }));
         let disks = Stage1Interface { app_roots: AppRoots::Erofs, ..interface.clone() };
+        let gives = Stage1Interface { export: Some("export".into()), ..disks.clone() };
         let pod = pods.look(Folder::Run, uuid).unwrap().unwrap();
         let inside = pod.export("a", &disks, io::sink()).map(drop);
+        let late = pod.export("a", &gives, io::sink()).map(drop);
         fs::remove_dir_all(&data).unwrap();
         assert!(matches!(inside, Err(ExportError::NoFiles)), "{inside:?}");
+        assert!(matches!(late, Err(ExportError::Gone)), "{late:?}");
         assert!(matches!(gone, Err(ExportError::Removed)), "{gone:?}");
         assert!(matches!(locked, Err(ExportError::Removed)), "{locked:?}");
     }
