@@ -127,6 +127,14 @@ fn start(
 
 /// A terminal of the app's devpts, which only its mount namespace sees.
 fn terminal(app: &Runner<'_>) -> Result<Pair, InitError> {
+    inside(app, || sys::terminal::open(c"/dev/pts/ptmx"))?.doing("cannot open a terminal")
+}
+
+/// Does something in the mount namespace of an app.
+///
+/// # Errors
+/// It cannot be joined, or left again.
+pub fn inside<T>(app: &Runner<'_>, body: impl FnOnce() -> T) -> Result<T, InitError> {
     let path = "/proc/self/ns/mnt";
     let own = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let own = own.at("open", path)?;
@@ -134,7 +142,7 @@ fn terminal(app: &Runner<'_>) -> Result<Pair, InitError> {
         sys::namespace::join(namespace.as_fd(), Kinds::MOUNT)
             .doing("cannot join the app's mounts")?;
     }
-    let pair = sys::terminal::open(c"/dev/pts/ptmx");
+    let done = body();
     sys::namespace::join(own.as_fd(), Kinds::MOUNT).doing("cannot leave the app's mounts")?;
-    pair.doing("cannot open a terminal")
+    Ok(done)
 }

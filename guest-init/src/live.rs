@@ -2,11 +2,12 @@
 
 use crate::call::Caller;
 use crate::error::{Doing, InitError};
-use crate::exec::{self, Running};
+use crate::exec::{self, Running, Tried};
+use crate::export;
 use crate::host::{Host, poll};
 use crate::pod::{Groups, Standing, window};
 use crate::relay::{Relay, Way};
-use pod_proto::message::{End as Told, Exec, Size, Usage, Used};
+use pod_proto::message::{End as Told, Size, Usage, Used};
 use pod_proto::text::Sentence;
 use pod_proto::{Config, FromGuest, FromHost, Process};
 use rustix::event::{PollFd, PollFlags};
@@ -200,7 +201,16 @@ impl<'a> Life<'a> {
                     self.act()?;
                 }
             }
-            FromHost::Exec(exec) => self.exec(&exec)?,
+            FromHost::Exec(exec) => {
+                let (token, caller) = (self.config.token, self.caller);
+                let tried = self.app(exec.app).map(|app| exec::run(&exec, app, token, caller));
+                self.begin(exec.id, tried)?;
+            }
+            FromHost::Export(export) => {
+                let (token, caller) = (self.config.token, self.caller);
+                let tried = self.app(export.app).map(|app| export::run(export, app, token, caller));
+                self.begin(export.id, tried)?;
+            }
             FromHost::Resize(process, size) => self.resize(process, size),
             FromHost::Signal(process, number) => self.signal(process, number.into()),
             FromHost::Stats => {
@@ -301,31 +311,34 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    fn exec(&mut self, exec: &Exec) -> Result<(), InitError> {
-        let app = usize::try_from(exec.app).ok().and_then(|index| self.runners.get(index));
-        let refused = |reason: &str| FromGuest::Refused(exec.id, Sentence::new(reason));
-        let Some(app) = app else { return self.host.say(&refused("there is no such app")) };
-        match exec::run(exec, app, self.config.token, self.caller) {
-            Ok(tried) => {
+    fn app(&self, number: u32) -> Option<&Runner<'a>> {
+        usize::try_from(number).ok().and_then(|index| self.runners.get(index))
+    }
+
+    /// Takes note of a command that was tried; if there is none, there was no such app.
+    fn begin(&mut self, id: u32, tried: Option<Result<Tried, InitError>>) -> Result<(), InitError> {
+        let refused = |reason: &str| FromGuest::Refused(id, Sentence::new(reason));
+        match tried {
+            None => self.host.say(&refused("there is no such app")),
+            Some(Ok(tried)) => {
                 self.relays.extend(tried.relays);
                 match tried.result {
                     Ok(running) => {
-                        let process = Process::Exec(exec.id);
-                        let pid = raw(running.pid);
+                        let (process, pid) = (Process::Exec(id), raw(running.pid));
                         self.commands.push(running);
                         self.host.say(&FromGuest::Started(process, pid))
                     }
                     Err(reason) => self.host.say(&refused(&reason)),
                 }
             }
-            Err(error) => self.host.say(&refused(&sys::cause::chain(&error))),
+            Some(Err(error)) => self.host.say(&refused(&sys::cause::chain(&error))),
         }
     }
 
     fn resize(&self, process: Process, size: Size) {
         let master = match process {
             Process::App(index) => {
-                let app = usize::try_from(index).ok().and_then(|index| self.runners.get(index));
+                let app = self.app(index);
                 app.and_then(|app| app.root().terminal.as_ref()).map(|pair| &pair.master)
             }
             Process::Exec(id) => self.command(id).and_then(|command| command.master.as_ref()),

@@ -66,6 +66,36 @@ pub fn clone(kinds: Kinds) -> io::Result<Cloned> {
     }
 }
 
+/// Goes on in a copy of this process, with these as its standard descriptors and no other but `kept`: the copy runs `body`,
+/// which gets that one, and ends with what it returns.
+///
+/// # Errors
+/// As [`clone`].
+pub fn run_apart(
+    standard: [BorrowedFd<'_>; 3],
+    kept: BorrowedFd<'_>,
+    body: fn(&OwnedFd) -> i32,
+) -> io::Result<Pid> {
+    match clone(Kinds::NONE)? {
+        Cloned::Parent { pid, .. } => Ok(pid),
+        Cloned::Child => {
+            let mut ready = Ok(());
+            for (number, fd) in (0_i32..).zip(standard) {
+                // SAFETY: `body` has captured nothing and this function never returns here, so that nobody uses what had
+                // the number.
+                ready = ready.and(unsafe { set_standard(number, fd) });
+            }
+            // SAFETY: as above, of all descriptors that the caller's values own.
+            ready =
+                ready.and_then(|()| unsafe { crate::descriptor::close_above_standard(Some(kept)) });
+            match ready.and_then(|()| crate::descriptor::inherited(3)) {
+                Ok(kept) => leave(body(&kept)),
+                Err(_) => leave(255),
+            }
+        }
+    }
+}
+
 /// Where a child failed before its program ran: the step (numbered by the caller) and the kernel's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildFailure<S> {
@@ -465,6 +495,28 @@ mod tests {
             run_beside(&mut || ChildFailure { step: 2, errno: exec(&nowhere, &argv, &env) })
                 .unwrap();
         assert_eq!(failed.unwrap_err(), ChildFailure { step: 2, errno: libc::ENOENT });
+    }
+
+    #[test]
+    fn a_copy_has_the_descriptors_it_was_given_and_no_other() {
+        // This process has threads: the copy must do with system calls.
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (given, give) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&give, b"through").unwrap();
+        drop(give);
+        let body = |kept: &OwnedFd| {
+            let mut bytes = [0_u8; 16];
+            let count = rustix::io::read(kept, &mut bytes).unwrap_or(0);
+            let others = (4..64).any(|number| crate::descriptor::inherited(number).is_ok());
+            let said = rustix::io::write(rustix::stdio::stdout(), &bytes[..count]);
+            if others || said != Ok(count) { 1 } else { 7 }
+        };
+        let standard = [given.as_fd(), write.as_fd(), write.as_fd()];
+        let pid = run_apart(standard, given.as_fd(), body).unwrap();
+        drop(write);
+        assert_eq!(wait_for(pid).unwrap(), End::Exited(7));
+        let text = std::io::read_to_string(std::fs::File::from(read)).unwrap();
+        assert_eq!(text, "through");
     }
 
     #[test]

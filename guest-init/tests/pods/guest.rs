@@ -22,9 +22,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use testkit::wait::DEADLINE;
 
-const TOOLS: [&str; 23] = [
+const TOOLS: [&str; 28] = [
     "sh", "true", "echo", "cat", "id", "ls", "sleep", "stat", "grep", "hostname", "pwd", "touch",
-    "dd", "kill", "stty", "tty", "ps", "mkdir", "readlink", "wc", "date", "sort", "env",
+    "dd", "kill", "stty", "tty", "ps", "mkdir", "readlink", "wc", "date", "sort", "env", "ln",
+    "rm", "mkfifo", "chmod", "chown",
 ];
 const TOKEN: Token = Token::new([42; 32]);
 
@@ -383,6 +384,21 @@ impl Drop for Guest {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The names and kinds of the members of a tar.
+pub(crate) fn listed(tar: &[u8]) -> Vec<String> {
+    let mut command = Command::new("tar");
+    command.args(["--list", "--verbose", "--numeric-owner", "--utc"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let tar = tar.to_vec();
+    let writer = std::thread::spawn(move || input.write_all(&tar));
+    let done = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(done.status.success());
+    let text = String::from_utf8(done.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Reads until what was read ends in this.

@@ -6,9 +6,9 @@ mod guest;
 #[cfg(test)]
 mod machine;
 
-use guest::{Lab, SOON, app, command, read_until, shell};
+use guest::{Lab, SOON, app, command, listed, read_until, shell};
 use pod_proto::config::{Dialogue, HostsFile};
-use pod_proto::message::{End, Size, Usage};
+use pod_proto::message::{End, Export, Size, Usage};
 use pod_proto::{FromGuest, FromHost, Process, Stream};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -179,6 +179,97 @@ fn commands_run_inside_an_app() {
     let (before, code) = guest.finish();
     let killed = FromGuest::Exited(Process::Exec(5), End::Signal(9));
     assert_eq!((before, code), (vec![FromGuest::Exited(APP, End::Code(0)), killed], 0));
+}
+
+#[test]
+fn the_files_of_an_app_are_given_without_what_is_mounted() {
+    let volume =
+        json!({ "empty": { "name": "v", "mode": 0o755, "uid": 0, "gid": 0, "seeded": false } });
+    let step =
+        json!({ "source": volume, "target": "/vol", "access": "read-write", "depth": "recursive" });
+    let script = "echo new > /etc/new; ln /etc/new /etc/again; echo x > /vol/hidden; echo s > /dev/shm/hidden
+        rm /etc/passwd; ln -s /proc/1 /tmp/l; mkfifo /tmp/p; dd if=/dev/zero of=/tmp/large bs=1k count=300 2>/dev/null
+        chown 7:8 /tmp/large; chmod 4711 /tmp/large; echo ready; sleep 1000";
+    let mut a = shell("a", script);
+    a["mounts"] = json!({ "steps": [step], "implicit": [] });
+    // To change owners, and modes of others' files.
+    a["rights"]["capabilities"] = json!(1 + 8 + 16);
+    let lab = Lab::new(&[a, shell("b", "touch /of-b; sleep 1000")]);
+    let mut guest = lab.start();
+    let mut output = guest.stream(APP, Stream::Output);
+    read_until(&mut output, "ready\n");
+    let one = Process::Exec(1);
+    guest.say(&FromHost::Export(Export { id: 1, app: 0 }));
+    let mut tar = Vec::new();
+    guest.stream(one, Stream::Output).read_to_end(&mut tar).unwrap();
+    assert_eq!(guest.text(one, Stream::Error), "");
+    assert_eq!(guest.end_of(one), End::Code(0));
+    let found = listed(&tar);
+    let has = |words: &[&str]| {
+        found.iter().any(|line| {
+            let line: Vec<&str> = line.split_whitespace().collect();
+            words.iter().all(|word| line.contains(word))
+        })
+    };
+    for words in [
+        &["drwxr-xr-x", "rootfs"][..],
+        &["rootfs/bin/busybox"],
+        &["rootfs/data/seed"],
+        &["-rws--x--x", "7/8", "307200", "rootfs/tmp/large"],
+        &["lrwxrwxrwx", "rootfs/tmp/l", "->", "/proc/1"],
+        &["prw-r--r--", "rootfs/tmp/p"],
+        &["drwxr-xr-x", "rootfs/vol"],
+        &["drwxr-xr-x", "rootfs/proc"],
+        &["drwxr-xr-x", "rootfs/sys"],
+        &["drwxr-xr-x", "rootfs/dev"],
+    ] {
+        assert!(has(words), "{words:?}: {found:#?}");
+    }
+    let links = found.iter().filter(|line| line.starts_with('h') && line.contains("rootfs/etc/"));
+    assert_eq!(links.count(), 1, "{found:#?}");
+    for inside in ["hidden", "passwd", "of-b", "rootfs/proc/", "rootfs/dev/", "rootfs/sys/"] {
+        assert!(!found.iter().any(|line| line.contains(inside)), "{inside}: {found:#?}");
+    }
+
+    guest.say(&FromHost::Export(Export { id: 2, app: 1 }));
+    let mut tar = Vec::new();
+    guest.stream(Process::Exec(2), Stream::Output).read_to_end(&mut tar).unwrap();
+    assert!(listed(&tar).iter().any(|line| line.ends_with(" rootfs/of-b")));
+    assert_eq!(guest.end_of(Process::Exec(2)), End::Code(0));
+
+    // Who is not read waits, and can be hung up on.
+    guest.say(&command(
+        3,
+        &["dd", "if=/dev/zero", "of=/tmp/more", "bs=1M", "count=6"],
+        Dialogue::Silent,
+    ));
+    assert_eq!(guest.end_of(Process::Exec(3)), End::Code(0));
+    guest.say(&FromHost::Export(Export { id: 4, app: 0 }));
+    guest.stream(Process::Exec(4), Stream::Output).read_exact(&mut [0; 512]).unwrap();
+    guest.say(&FromHost::Signal(Process::Exec(4), 1));
+    assert_eq!(guest.end_of(Process::Exec(4)), End::Signal(1));
+    guest.say(&FromHost::Stop(10_000));
+    assert_eq!(guest.finish().1, 0);
+}
+
+#[test]
+fn what_cannot_be_given_is_said_in_words() {
+    let script = "cd /tmp; i=0; while [ $i -lt 1100 ]; do mkdir d && cd d || exit 9; i=$((i+1)); done; echo ready; sleep 1000";
+    let lab = Lab::new(&[shell("a", script)]);
+    let mut guest = lab.start();
+    let mut output = guest.stream(APP, Stream::Output);
+    read_until(&mut output, "ready\n");
+    let one = Process::Exec(1);
+    guest.say(&FromHost::Export(Export { id: 1, app: 0 }));
+    let mut tar = Vec::new();
+    guest.stream(one, Stream::Output).read_to_end(&mut tar).unwrap();
+    assert!(!tar.ends_with(&[0; 1024]), "it looks whole");
+    let text = guest.text(one, Stream::Error);
+    let expected = "the path of a file is too deep or too long for an image: tmp/d/d/";
+    assert!(text.starts_with(expected), "{text}");
+    assert_eq!(guest.end_of(one), End::Code(1));
+    guest.say(&FromHost::Stop(10_000));
+    assert_eq!(guest.finish().1, 0);
 }
 
 #[test]
