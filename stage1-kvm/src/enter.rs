@@ -3,29 +3,22 @@
 
 use crate::configure::size_of_terminal;
 use crate::error::MachineError;
-use crate::host::door;
-use pod_host::{Doing as _, RunError, pod};
+use crate::visitor::{Visitor, target};
+use pod_host::Doing as _;
 use pod_proto::config::Dialogue;
-use pod_proto::frame::{Decoder, Message as _};
 use pod_proto::message::{End, Exec};
 use pod_proto::text::Word;
 use pod_proto::{FromGuest, FromHost, Process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{Pid, PidfdFlags};
-use stage1_abi::{EnterArgs, PodDir};
-use std::io::{self, IoSliceMut, Write as _};
-use std::mem::MaybeUninit;
+use stage1_abi::EnterArgs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use sys::signal::{self, Set, number};
 use sys::terminal::Raw;
 
-/// How often the pod is looked at while it is not ready yet.
-const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// How long a command's streams may be quiet after its end before it is clear that others keep them open.
 const QUIET: Duration = Duration::from_millis(200);
 /// What is carried at once, in bytes.
@@ -47,16 +40,7 @@ const SIGNALS: [i32; 7] = [
 /// The app cannot be entered.
 pub fn enter() -> Result<u8, MachineError> {
     let args = EnterArgs::decode(std::env::args_os().skip(1))?;
-    sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
-    let dir = PodDir::current()?;
-    let pid = Pid::from_raw(args.pid).ok_or(RunError::Gone)?;
-    let pidfd =
-        rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| RunError::Gone)?;
-    wait_until_ready(&dir, &pidfd)?;
-    let manifest = pod::manifest(&dir)?;
-    let app = manifest.apps.iter().position(|app| app.name.as_str() == args.app);
-    let app = app.and_then(|index| u32::try_from(index).ok());
-    let app = app.ok_or_else(|| RunError::NoApp(args.app.clone()))?;
+    let app = target(args.pid, &args.app)?;
     let terminal = size_of_terminal()?.filter(|_| rustix::termios::isatty(rustix::stdio::stdout()));
     let dialogue = terminal.map_or(Dialogue::Streams, Dialogue::Terminal);
     let exec = Exec {
@@ -66,22 +50,9 @@ pub fn enter() -> Result<u8, MachineError> {
         term: std::env::var_os("TERM").map(|word| Word(word.into_vec())),
         dialogue,
     };
-    let mut visit = Visit::new(&dir)?;
-    visit.say(&FromHost::Exec(exec))?;
+    let mut visit = Visit::new()?;
+    visit.visitor.say(&FromHost::Exec(exec))?;
     visit.attend(dialogue)
-}
-
-/// Waits until the roots of the pod stand.
-fn wait_until_ready(dir: &PodDir, pidfd: &OwnedFd) -> Result<(), MachineError> {
-    while !dir.supervisor_ready()? {
-        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&PAUSE)) {
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Err(RunError::Gone.into()),
-            Err(error) => return Err(error).doing("cannot wait for the pod").map_err(Into::into),
-        }
-    }
-    Ok(())
 }
 
 /// A stream, carried by us.
@@ -103,8 +74,7 @@ enum Way {
 /// The conversation with the supervisor, and the streams of the command.
 #[derive(Debug)]
 struct Visit {
-    door: UnixStream,
-    decoder: Decoder<FromGuest>,
+    visitor: Visitor,
     streams: Vec<Carried>,
     input_open: bool,
 }
@@ -120,14 +90,8 @@ enum Woken {
 }
 
 impl Visit {
-    fn new(dir: &PodDir) -> Result<Self, MachineError> {
-        let door = UnixStream::connect(door::path(dir)).map_err(|_| RunError::Gone)?;
-        Ok(Self { door, decoder: Decoder::default(), streams: Vec::new(), input_open: true })
-    }
-
-    fn say(&mut self, message: &FromHost) -> Result<(), MachineError> {
-        let bytes = message.encode().map_err(MachineError::Say)?;
-        self.door.write_all(&bytes).map_err(|_| RunError::Gone.into())
+    fn new() -> Result<Self, MachineError> {
+        Ok(Self { visitor: Visitor::new()?, streams: Vec::new(), input_open: true })
     }
 
     /// Carries streams until the command has ended and said all.
@@ -181,7 +145,7 @@ impl Visit {
     fn wait(&self, signals: &OwnedFd, left: Option<Duration>) -> Result<Vec<Woken>, MachineError> {
         let mut kinds = vec![Woken::Signals, Woken::Door];
         let mut fds =
-            vec![PollFd::new(signals, PollFlags::IN), PollFd::new(&self.door, PollFlags::IN)];
+            vec![PollFd::new(signals, PollFlags::IN), PollFd::new(&self.visitor, PollFlags::IN)];
         for (index, stream) in self.streams.iter().enumerate() {
             let Some((kind, fd)) = stream.interest(index, self.input_open) else { continue };
             kinds.push(kind);
@@ -198,26 +162,10 @@ impl Visit {
     }
 
     fn hear(&mut self, dialogue: Dialogue) -> Result<Option<Heard>, MachineError> {
-        let mut bytes = [0_u8; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let received =
-            match recvmsg(&self.door, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
-                Err(Errno::INTR) => return Ok(None),
-                other => other.map_err(|_| RunError::Gone)?,
-            };
-        if received.bytes == 0 {
-            return Err(RunError::Gone.into());
-        }
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                self.adopt(dialogue, fds).doing("cannot take the command's streams")?;
-            }
-        }
-        let mut rest = bytes.get(..received.bytes).unwrap_or_default();
+        let said = self.visitor.hear()?;
+        self.adopt(dialogue, said.streams).doing("cannot take the command's streams")?;
         let mut heard = None;
-        while let Some(message) = self.decoder.feed(&mut rest).map_err(MachineError::Say)? {
+        for message in said.messages {
             match message {
                 FromGuest::Started(..) => heard = Some(Heard::Started),
                 FromGuest::Refused(_, why) => {
@@ -234,7 +182,7 @@ impl Visit {
         Ok(heard)
     }
 
-    fn adopt(&mut self, dialogue: Dialogue, fds: impl Iterator<Item = OwnedFd>) -> io::Result<()> {
+    fn adopt(&mut self, dialogue: Dialogue, fds: Vec<OwnedFd>) -> io::Result<()> {
         let ways: &[Way] = match dialogue {
             Dialogue::Terminal(_) => &[Way::Out],
             _ => &[Way::In, Way::Out, Way::Err],
@@ -261,7 +209,7 @@ impl Visit {
                 (_, Ok(signal)) => FromHost::Signal(own, signal),
                 (_, Err(_)) => continue,
             };
-            self.say(&message)?;
+            self.visitor.say(&message)?;
         }
         Ok(())
     }

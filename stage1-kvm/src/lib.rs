@@ -14,7 +14,7 @@
 //! stage0 --exec--> kvm-run   reads the pod, refuses what cannot be, opens files (run, configure, size), clones ──► monitor
 //!                  keeps the lock, terminal, signals, status and log files (supervise)                  machine, vmm
 //!                  hears the guest over connections that the monitor hands out (host)   ◄── line ──
-//! kvm-enter        asks the supervisor for a command inside, and carries its streams itself (enter, host::door)
+//! kvm-enter        asks the supervisor for a command inside, and carries its streams itself (enter, visitor, host::door)
 //! kvm-stop         signals the supervisor
 //! ```
 //!
@@ -33,4 +33,5 @@ pub mod shares;
 pub mod size;
 pub mod stop;
 pub mod supervise;
+pub mod visitor;
 pub mod vmm;
