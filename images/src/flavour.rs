@@ -78,6 +78,7 @@ pub const FLAVOURS: [Flavour; 3] = [
         entrypoints: &[
             Entrypoint { annotation: abi::CHECK, program: "kvm-check", name: "check" },
             Entrypoint { annotation: abi::ENTER, program: "kvm-enter", name: "enter" },
+            Entrypoint { annotation: abi::EXPORT, program: "kvm-export", name: "export" },
             Entrypoint { annotation: abi::GC, program: "kvm-gc", name: "gc" },
             Entrypoint { annotation: abi::RUN, program: "kvm-run", name: "run" },
             Entrypoint { annotation: abi::STOP, program: "kvm-stop", name: "stop" },
@@ -179,6 +180,8 @@ mod tests {
         assert_eq!(manifest.name.as_str(), "coreos.com/rkt/stage1-kvm");
         assert_eq!((found.version, found.network), (InterfaceVersion(6), Network::Contained));
         assert_eq!((found.app_roots, found.root), (AppRoots::Erofs, RootSharing::Shared));
+        // What is written there is gone with it.
+        assert_eq!(found.export.as_deref(), Some("export"));
     }
 
     #[test]

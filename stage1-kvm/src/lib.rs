@@ -15,6 +15,7 @@
 //!                  keeps the lock, terminal, signals, status and log files (supervise)                  machine, vmm
 //!                  hears the guest over connections that the monitor hands out (host)   ◄── line ──
 //! kvm-enter        asks the supervisor for a command inside, and carries its streams itself (enter, visitor, host::door)
+//! kvm-export       asks it for the files of an app, and passes them on (export, visitor, host::door)
 //! kvm-stop         signals the supervisor
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod configure;
 pub mod devices;
 pub mod enter;
 pub mod error;
+pub mod export;
 pub mod host;
 pub mod machine;
 pub mod run;

@@ -1,11 +1,12 @@
 //! Where others on this host have commands run inside the pod: a socket in the pod folder.
 //!
 //! Whoever connects speaks the same wire as the supervisor does with the guest: an exec, then sizes of its terminal and
-//! signals; it hears that the command was started, with the command's streams as descriptors, and how it ended. The
-//! number of the command is always 0 there: the supervisor gives it another one towards the guest.
+//! signals, or an export; it hears that the command was started, with all of the command's streams as descriptors, and how
+//! it ended. The number of the command is always 0 there: the supervisor gives it another one towards the guest.
 
+use pod_proto::config::Dialogue;
 use pod_proto::frame::{Decoder, Message as _};
-use pod_proto::message::Exec;
+use pod_proto::message::{Exec, Export};
 use pod_proto::{FromGuest, FromHost, Process, Stream};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::Mode;
@@ -33,6 +34,10 @@ struct Client {
     /// Its number towards the guest.
     command: Option<u32>,
     streams: Vec<(Stream, OwnedFd)>,
+    /// How many streams are still to come: connections of the guest's overtake its words.
+    due: usize,
+    /// What is not said before they have come.
+    unsaid: Vec<FromGuest>,
     over: bool,
 }
 
@@ -114,6 +119,8 @@ impl Door {
             decoder,
             command: None,
             streams: Vec::new(),
+            due: 0,
+            unsaid: Vec::new(),
             over: false,
         });
         Ok(())
@@ -134,7 +141,7 @@ impl Door {
                 Ok(None) => break,
                 Ok(Some(message)) => {
                     if let Some(message) = client.rewrite(message, self.next) {
-                        if matches!(message, FromHost::Exec(_)) {
+                        if matches!(message, FromHost::Exec(_) | FromHost::Export(_)) {
                             self.next = self.next.wrapping_add(1);
                         }
                         wanted.push(message);
@@ -166,6 +173,8 @@ impl Door {
     pub fn opened(&mut self, id: u32, stream: Stream, fd: OwnedFd) {
         if let Some(client) = self.of(id) {
             client.streams.push((stream, fd));
+            client.due = client.due.saturating_sub(1);
+            client.speak();
         }
     }
 
@@ -179,20 +188,19 @@ impl Door {
             _ => return,
         };
         let Some(client) = self.of(id) else { return };
-        if !matches!(answer, FromGuest::Started(..)) {
-            client.command = None;
+        if matches!(answer, FromGuest::Refused(..)) {
+            // It may have failed over its streams.
+            client.due = 0;
         }
-        if let Err(error) = client.answer(&answer) {
-            log::debug!("somebody who had a command run is gone: {error}");
-            client.over = true;
-        }
+        client.unsaid.push(answer);
+        client.speak();
     }
 
     /// The guest was not told of a command.
     pub fn refused(&mut self, message: &FromHost, why: &str) {
-        if let FromHost::Exec(exec) = message {
+        if let FromHost::Exec(Exec { id, .. }) | FromHost::Export(Export { id, .. }) = message {
             let why = pod_proto::text::Sentence::new(why);
-            self.told(&FromGuest::Refused(exec.id, why));
+            self.told(&FromGuest::Refused(*id, why));
         }
     }
 }
@@ -203,7 +211,13 @@ impl Client {
         match (message, self.command) {
             (FromHost::Exec(exec), None) => {
                 self.command = Some(next);
+                self.due = exec.dialogue.streams().len();
                 Some(FromHost::Exec(Exec { id: next, ..exec }))
+            }
+            (FromHost::Export(export), None) => {
+                self.command = Some(next);
+                self.due = Dialogue::Silent.streams().len();
+                Some(FromHost::Export(Export { id: next, ..export }))
             }
             (FromHost::Resize(_, size), Some(id)) => {
                 Some(FromHost::Resize(Process::Exec(id), size))
@@ -212,6 +226,22 @@ impl Client {
                 Some(FromHost::Signal(Process::Exec(id), signal))
             }
             _ => None,
+        }
+    }
+
+    /// Says what may be said by now.
+    fn speak(&mut self) {
+        if self.due > 0 {
+            return;
+        }
+        for answer in std::mem::take(&mut self.unsaid) {
+            if !matches!(answer, FromGuest::Started(..)) {
+                self.command = None;
+            }
+            if let Err(error) = self.answer(&answer) {
+                log::debug!("somebody who had a command run is gone: {error}");
+                self.over = true;
+            }
         }
     }
 
@@ -243,5 +273,65 @@ fn place(stream: Stream) -> u8 {
         Stream::Input | Stream::Terminal => 0,
         Stream::Output => 1,
         Stream::Error => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::visitor::Visitor;
+    use pod_proto::message::End;
+    use std::io::Write as _;
+
+    #[test]
+    fn nothing_is_said_before_all_streams_are_there() {
+        let path = std::env::temp_dir().join(format!("kvm-door-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut door = Door { listener, clients: Vec::new(), next: 5 };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        door.clients.push(Client {
+            stream: theirs,
+            decoder: Decoder::default(),
+            command: None,
+            streams: Vec::new(),
+            due: 0,
+            unsaid: Vec::new(),
+            over: false,
+        });
+        let asked = FromHost::Export(Export { id: 0, app: 1 });
+        (&ours).write_all(&asked.encode().unwrap()).unwrap();
+        assert_eq!(door.carry(Ready::Client(0)), [FromHost::Export(Export { id: 5, app: 1 })]);
+        // One thing at a time.
+        (&ours).write_all(&asked.encode().unwrap()).unwrap();
+        assert_eq!(door.carry(Ready::Client(0)), []);
+
+        let command = Process::Exec(5);
+        let null = || sys::descriptor::null_device(false).unwrap();
+        door.told(&FromGuest::Started(command, 9));
+        door.opened(5, Stream::Error, null());
+        door.told(&FromGuest::Exited(command, End::Code(0)));
+        ours.set_nonblocking(true).unwrap();
+        assert_eq!((&ours).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        door.opened(5, Stream::Output, null());
+        let mut visitor = Visitor::of(ours);
+        let said = visitor.hear().unwrap();
+        assert_eq!(said.streams.len(), 2);
+        let mut messages = said.messages;
+        if messages.len() < 2 {
+            messages.extend(visitor.hear().unwrap().messages);
+        }
+        let own = Process::Exec(0);
+        let expected = [FromGuest::Started(own, 9), FromGuest::Exited(own, End::Code(0))];
+        assert_eq!(messages, expected);
+
+        // Whose command was refused may ask again.
+        visitor.say(&asked).unwrap();
+        let again = door.carry(Ready::Client(0));
+        assert_eq!(again, [FromHost::Export(Export { id: 6, app: 1 })]);
+        door.refused(&again[0], "no");
+        let said = visitor.hear().unwrap();
+        assert_eq!(said.messages, [FromGuest::Refused(0, pod_proto::text::Sentence::new("no"))]);
     }
 }
