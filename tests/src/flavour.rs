@@ -25,6 +25,8 @@ pub enum Can {
     CopyRoots,
     /// Export what a pod has left when it is over.
     ExportExited,
+    /// Export what a pod has while it runs, since nothing of it is left later.
+    ExportRunning,
 }
 
 /// One stage1.
@@ -85,6 +87,7 @@ pub const KVM: Flavour = Flavour {
         Can::Limit,
         Can::EmptyVolumes,
         Can::Handlers,
+        Can::ExportRunning,
     ],
 };
 

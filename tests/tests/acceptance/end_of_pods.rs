@@ -1,8 +1,11 @@
 //! Stopping, removing, collecting and exporting pods.
 
+use std::collections::BTreeMap;
 use std::fs;
-use testkit::flavour::each;
-use testkit::{Can, FLY, Image, NSPAWN, Rkt};
+use std::io::Read as _;
+use std::process::Command;
+use testkit::flavour::{Can, each};
+use testkit::{FLY, Image, NSPAWN, Rkt};
 
 #[test]
 fn stop_lets_apps_end_in_order() {
@@ -134,6 +137,116 @@ fn an_exported_pod_is_an_image_with_its_changes() {
         let script = "cat /etc/new; ls /etc/group /v/file 2>/dev/null; echo end";
         let output = rkt.pod(flavour, &[&out, "--", script]).ok();
         assert_eq!(output.stdout, "changed\nend\n");
+    });
+}
+
+/// All that an image says of each of its files, by path; what is younger than the images of these tests is only `new`, and
+/// of several names of a file none is the first.
+fn files_of(aci: &str) -> BTreeMap<String, String> {
+    let unpacked = Command::new("gzip").args(["-dc", aci]).output().unwrap();
+    assert!(unpacked.status.success(), "{aci}");
+    let mut archive = tar::Archive::new(unpacked.stdout.as_slice());
+    let (mut found, mut links) = (BTreeMap::new(), Vec::new());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let link = entry.link_name().unwrap().map(|link| link.display().to_string());
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        let extensions = entry.pax_extensions().unwrap();
+        let mut attributes: Vec<String> = extensions.map_or_else(Vec::new, |all| {
+            let all = all.map(Result::unwrap);
+            let all = all.filter(|one| one.key_bytes().starts_with(b"SCHILY."));
+            let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            all.map(|one| format!("{}={}", text(one.key_bytes()), text(one.value_bytes())))
+                .collect()
+        });
+        attributes.sort();
+        let header = entry.header();
+        let kind = header.entry_type();
+        if kind == tar::EntryType::Link {
+            links.push((path, link.unwrap()));
+            continue;
+        }
+        let time = header.mtime().unwrap();
+        let time = if time > 1_500_000_000 { "new".to_owned() } else { time.to_string() };
+        let device = (header.device_major().unwrap(), header.device_minor().unwrap());
+        let owner = (header.uid().unwrap(), header.gid().unwrap(), header.mode().unwrap());
+        let digest = content
+            .iter()
+            .fold(content.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+        let all =
+            format!("{kind:?} {owner:?} {time} {device:?} {link:?} {digest:x} {attributes:?}");
+        assert_eq!(found.insert(path.clone(), all), None, "{path}");
+    }
+    for (path, first) in links {
+        let (names, all) = (format!("{first} {path}"), found[&first].clone());
+        let mut names: Vec<&str> = names.split(' ').collect();
+        names.sort_unstable();
+        let all = format!("{all} {names:?}");
+        found.insert(first, all.clone());
+        found.insert(path, all);
+    }
+    found
+}
+
+#[test]
+fn a_pod_whose_files_are_inside_is_exported_while_it_runs() {
+    each(&[Can::ExportRunning], |flavour| {
+        let rkt = Rkt::new();
+        let (running, up) = rkt.start_pod(&NSPAWN, &[&rkt.shell(), "--", "echo up; read x"]);
+        let mine = rkt.word("mine.aci");
+        rkt.run(&["export", &up, &mine]).refuses("Only exited pods can be exported");
+        rkt.run(&["stop", &up]).ok();
+        running.wait();
+        rkt.collect();
+
+        let image = Image::shell("shell")
+            .file("data/kept", "from the image")
+            .file("data/changed", "from the image")
+            .file("data/old/gone", "from the image");
+        let image = rkt.image(&image);
+        let volume = format!("--volume=v,kind=host,source={}", rkt.folder("vol"));
+        let script = "set -e; cd /data; echo new >>changed; rm -r old; mkdir old; chmod 2750 old; chown 33:34 old
+            echo words >old/a; chmod 4511 old/a; ln old/a b; ln -s /nowhere/at/all l; mkfifo p; mknod n c 1 3; mknod d b 7 1
+            dd if=/dev/zero of=sparse bs=1 count=1 seek=3000000 2>/dev/null; mkdir -p deep/er/est
+            echo $(seq 300) | tr ' ' _ >deep/er/est/$(echo $(seq 60) | tr ' ' _)
+            echo inside >/v/hidden; echo inside >/dev/shm/hidden; rm /etc/group; cp /bin/busybox /root/copy
+            find / -xdev -newer /data/kept -exec touch -h -d @1100000000 {} + 2>/dev/null; echo up";
+        let pod = |flavour, end: &str| {
+            let script = format!("{script}{end}");
+            let words =
+                ["--hostname=same", &volume, &image, "--mount=volume=v,target=/v", "--", &script];
+            let (running, uuid) = rkt.start_pod(flavour, &words);
+            (running, uuid)
+        };
+        let (running, uuid) = pod(flavour, "; exec sleep 1000");
+        let (out, other) = (rkt.word("out.aci"), rkt.word("other.aci"));
+        rkt.run(&["export", &uuid, &out]).ok();
+        rkt.run(&["export", &uuid, &out]).refuses("target file exists (try --overwrite)");
+        rkt.run(&["export", "--overwrite", &uuid, &out]).ok();
+        rkt.run(&["export", "--app=nope", &uuid, &other]).refuses("app nope is not present in pod");
+        rkt.run(&["stop", &uuid]).ok();
+        running.wait();
+        rkt.run(&["export", &uuid, &other])
+            .refuses("such a pod can only be exported while it runs");
+        assert!(!fs::exists(&other).unwrap());
+
+        let (running, uuid) = pod(&NSPAWN, "");
+        running.wait().ok();
+        rkt.run(&["export", &uuid, &other]).ok();
+        let (found, expected) = (files_of(&out), files_of(&other));
+        assert!(found.len() > 50 && found.contains_key("rootfs/data/old/a"), "{found:#?}");
+        assert!(!found.keys().any(|path| path.contains("hidden")), "{found:#?}");
+        for path in found.keys().chain(expected.keys()) {
+            assert_eq!(found.get(path), expected.get(path), "{path}");
+        }
+
+        let script = "cat /data/changed; ls /etc/group /v/hidden 2>/dev/null; echo end";
+        for flavour in [flavour, &NSPAWN] {
+            let output = rkt.pod(flavour, &[&out, "--", script]).ok();
+            assert_eq!(output.stdout, "from the imagenew\nend\n");
+        }
     });
 }
 

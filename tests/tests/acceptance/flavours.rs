@@ -251,6 +251,81 @@ fn entrypoints_that_a_stage1_has_are_called() {
 }
 
 #[test]
+fn the_files_that_a_stage1_gives_are_not_believed() {
+    let rkt = Rkt::new();
+    let script = br#"#!/bin/sh
+printf '%s\n' "$@" >stub-export
+cat "$STUB_FILES"
+printf "$STUB_WORDS" >&2
+exit "$STUB_CODE"
+"#;
+    let annotations = json!([
+        { "name": "coreos.com/rkt/stage1/run", "value": "/run" },
+        { "name": "coreos.com/rkt/stage1/export", "value": "/export" },
+    ]);
+    let stub = Stub::LEAST.image().program("export", script).with("annotations", annotations);
+    let stub = format!("--stage1-path={}", rkt.image(&stub));
+    let image = Image::busybox("app");
+    let mut command = rkt.command(&stub_words(&stub, &rkt.image(&image), &["--net=host"]));
+    command.env("STUB_COMMAND", "echo up; exec sleep 1000");
+    let running = Running::start(&mut command);
+    running.says("up");
+    let uuid = rkt.only_pod();
+    let (out, files) = (rkt.word("out.aci"), rkt.path("files"));
+    let export = |bytes: &[u8], words: &str, code: &str| {
+        fs::write(&files, bytes).unwrap();
+        let mut command = rkt.command(&["export", &uuid, &out]);
+        command.env("STUB_FILES", &files).env("STUB_WORDS", words).env("STUB_CODE", code);
+        rkt.finish(&mut command)
+    };
+    // The manifest of an image comes first, in as many blocks as it needs.
+    let whole = image.bytes();
+    let manifest = 512 + image.manifest.to_string().len().next_multiple_of(512);
+    let good = &whole[manifest..];
+    let far = Image::empty("far").file("x", &"x".repeat(1 << 20)).bytes();
+    let broken = "export: error building aci: what the stage1 gives is broken: ";
+    for (bytes, words, code, expected) in [
+        (good, "stage1: the guest is ill", "254", "export: error building aci: the guest is ill"),
+        (
+            &good[..5000],
+            "stage1: the guest is ill",
+            "254",
+            "export: error building aci: the guest is ill",
+        ),
+        (good, "", "3", "export: error building aci: stage1 export failed (exit status: 3)"),
+        (&good[..5000], "", "0", &format!("{broken}the archive is cut off")),
+        (&[], "", "0", &format!("{broken}the archive is cut off")),
+        (&good[..good.len() - 1024], "", "0", &format!("{broken}the archive is cut off")),
+        // What is wrong is said, whatever the stage1 says of it that nobody listens to any more.
+        (
+            &whole,
+            "stage1: broken pipe",
+            "254",
+            &format!("{broken}entry \"manifest\": it does not lie below rootfs"),
+        ),
+        (
+            &far,
+            "stage1: broken pipe",
+            "254",
+            &format!("{broken}entry \"manifest\": it does not lie below rootfs"),
+        ),
+        (&vec![b'x'; 1 << 20], "", "0", &format!("{broken}a header has a wrong checksum")),
+    ] {
+        let output = export(bytes, words, code).code(254);
+        assert_eq!(output.stderr, format!("{expected}\n"));
+        assert!(!fs::exists(&out).unwrap(), "{expected}");
+    }
+    // What is said beside the files is nobody's business, and holds nobody up.
+    let chatter = format!("{}\n", "x".repeat(100_000));
+    assert_eq!(export(good, &chatter, "0").ok().stderr, "");
+    let given = fs::read_to_string(rkt.pod_folder(&uuid).join("stub-export")).unwrap();
+    assert_eq!(given, format!("--pid={}\n--appname=app\n", running.pid()));
+    running.signal(15);
+    running.wait();
+    assert_eq!(rkt.pod(&NSPAWN, &[&out]).ok().stdout, "hello\n");
+}
+
+#[test]
 fn fly_runs_one_app_on_the_host() {
     let rkt = Rkt::new();
     let image = rkt.shell();
