@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a program left when it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,13 @@ impl Running {
     /// Waits until standard output contains this; gives all of it so far.
     #[track_caller]
     pub fn says(&self, needle: &str) -> String {
-        let end = Instant::now() + DEADLINE;
+        self.says_within(needle, DEADLINE)
+    }
+
+    /// The same, for what may take so long.
+    #[track_caller]
+    pub fn says_within(&self, needle: &str, limit: Duration) -> String {
+        let end = Instant::now() + limit;
         let found = self.stdout.wait(end, |text, ended| ended || text.contains(needle));
         match found {
             Some(text) if text.contains(needle) => text,

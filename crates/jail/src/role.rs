@@ -75,6 +75,8 @@ static PROCESSOR: &[Call] = &[
 static DEVICES: &[Call] = &[
     Call::any(c::SYS_epoll_wait),
     Call::any(c::SYS_epoll_pwait),
+    // Whether who serves the files is still there.
+    Call::any(c::SYS_ppoll),
     Call::any(c::SYS_read),
     Call::any(c::SYS_pread64),
     // Streams of the guest's, and the door by which they come to the supervisor.

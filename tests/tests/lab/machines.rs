@@ -4,6 +4,7 @@ use crate::eventually;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use testkit::{KVM, NSPAWN, Output, Rkt, Running};
 
 /// An app with all rights that there are inside.
@@ -242,7 +243,8 @@ fn ten_machines_run_at_once() {
     };
     let all: Vec<(Running, String)> = (0..10).map(start).collect();
     for (number, (running, _)) in all.iter().enumerate() {
-        running.says(&format!("up {number}"));
+        // They boot side by side on one emulated processor.
+        running.says_within(&format!("up {number}"), Duration::from_mins(5));
     }
     rkt.note();
     for (_, file) in &all {
