@@ -9,7 +9,7 @@ use crate::devices::virtio::Device;
 use crate::devices::vsock::Vsock;
 use crate::error::MachineError;
 use crate::host::line::Teller;
-use crate::shares::TAG;
+use crate::shares::Line;
 use crate::size::Size;
 use crate::vmm::memory::Memory;
 use crate::vmm::{Ending, Machine, VmError};
@@ -19,7 +19,6 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,8 +58,8 @@ pub struct Parts {
     pub log: Option<File>,
     /// The port by which the guest calls the supervisor; without, it has no sockets.
     pub port: Option<u32>,
-    /// The way to whoever serves volumes of the host's.
-    pub files: Option<UnixStream>,
+    /// The ways to whoever serves volumes of the host's.
+    pub files: Vec<Line>,
 }
 
 /// What ties the monitor to others.
@@ -115,7 +114,7 @@ impl Parts {
         };
         let extra = std::env::var(EXTRA).unwrap_or_default();
         let command_line = command_line(log.is_some(), &extra);
-        let (port, files) = (Some(PORT), None);
+        let (port, files) = (Some(PORT), Vec::new());
         Ok(Self { kvm, size, kernel, initial, command_line, images, log, port, files })
     }
 
@@ -129,8 +128,8 @@ impl Parts {
     }
 
     /// Adds a device of volumes that are served at the other end of this.
-    pub fn share(&mut self, files: UnixStream) {
-        self.files = Some(files);
+    pub fn share(&mut self, files: Vec<Line>) {
+        self.files = files;
     }
 }
 
@@ -220,7 +219,7 @@ impl Parts {
         let single = [self.kvm.as_fd(), self.kernel.as_fd(), self.initial.as_fd()];
         let images = self.images.iter().flatten().map(AsFd::as_fd);
         let perhaps = self.log.as_ref().map(AsFd::as_fd);
-        let files = self.files.as_ref().map(AsFd::as_fd);
+        let files = self.files.iter().map(|line| line.socket.as_fd());
         single.into_iter().chain(images).chain(perhaps).chain(files).collect()
     }
 
@@ -247,8 +246,8 @@ impl Parts {
             let open = move |port| if port == own { caller.call() } else { refused() };
             devices.push(Box::new(Vsock::new(GUEST, Box::new(open))?));
         }
-        if let Some(files) = self.files.take() {
-            devices.push(Box::new(Fs::new(TAG, files)?));
+        for Line { tag, socket } in self.files.drain(..) {
+            devices.push(Box::new(Fs::new(&tag, socket)?));
         }
         Ok(devices)
     }

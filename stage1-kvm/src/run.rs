@@ -4,7 +4,7 @@ use crate::configure::{self, Configured, Shown};
 use crate::error::MachineError;
 use crate::host::line::{self, Teller};
 use crate::machine::{self, GuestLog, Parts, Ties};
-use crate::shares::{Server, Shares};
+use crate::shares::{self, Server, Shares};
 use crate::size::Size;
 use crate::supervise::{Monitor, SIGNALS, Supervisor};
 use crate::vmm::Ending;
@@ -32,7 +32,7 @@ pub fn run() -> Result<u8, MachineError> {
     let log =
         if args.switches.contains(&Switch::Debug) { GuestLog::Shown } else { GuestLog::Silent };
     let plans: Vec<_> = pod.apps.iter().map(|app| app.plan.clone()).collect();
-    let (volumes, plans) = Shares::take(&plans)?;
+    let (volumes, plans) = Shares::take(&plans, shares::DEVICES)?;
     let shown = Shown { shares: volumes.iter().flat_map(Shares::list).collect(), plans };
     let configured = configure::configure(&pod, &dir, shown, configure::dialogue(&pod)?)?;
     let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
@@ -46,8 +46,8 @@ pub fn run() -> Result<u8, MachineError> {
         volumes.serve(&machine::root().join("fs-server"), lock.as_fd(), doors.as_ref())
     });
     let server = server.transpose().inspect_err(|_| groups.remove())?;
-    let server = server.map(|Server { pid, pidfd, machine }| {
-        parts.share(machine);
+    let server = server.map(|Server { pid, pidfd, lines }| {
+        parts.share(lines);
         (pid, pidfd)
     });
     let ties = Held { lock: lock.as_fd(), doors };

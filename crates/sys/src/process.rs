@@ -354,6 +354,13 @@ pub fn hide() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Gives the calling thread a working folder, a root and a mask of modes that other threads do not change.
+pub fn own_folder() -> io::Result<()> {
+    // SAFETY: the call takes a number and touches no memory.
+    let rc = unsafe { libc::unshare(libc::CLONE_FS) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Leaves the keys of whoever started this process: it has an empty ring of its own afterwards. A kernel without keys has
 /// none to leave.
 pub fn leave_keyring() -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The device's side that is ours: queues in, answers out. What a request means is the library's matter.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,11 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// Descriptors that the server needs for itself.
 const OWN_DESCRIPTORS: u64 = 64;
 
+thread_local! {
+    /// Whether the thread has a working folder of its own.
+    static APART: Cell<bool> = const { Cell::new(false) };
+}
+
 type Memory = GuestMemoryAtomic<GuestMemoryMmap<BitmapMmapRegion>>;
 type Ring = VringMutex<Memory>;
 
@@ -59,9 +65,10 @@ pub(crate) struct Backend {
     memory: RwLock<Option<Memory>>,
 }
 
-/// How files are served.
-pub(crate) fn configuration(descriptors: OwnedFd, limit: u64) -> Config {
+/// How the files below a folder are served.
+pub(crate) fn configuration(descriptors: OwnedFd, limit: u64, root: String) -> Config {
     Config {
+        root_dir: root,
         entry_timeout: BELIEVED,
         attr_timeout: BELIEVED,
         // What was read is forgotten at the next opening if the file has changed, and what is written is written.
@@ -167,6 +174,13 @@ impl VhostUserBackend for Backend {
 
     fn handle_event(&self, event: u16, _: EventSet, rings: &[Ring], _: usize) -> io::Result<()> {
         let Some(ring) = rings.get(usize::from(event)) else { return Ok(()) };
+        // The library goes to folders and sets masks; other devices have threads that do the same.
+        let apart = APART.get() || sys::process::own_folder().is_ok();
+        APART.set(apart);
+        if !apart {
+            crate::log::say("a thread cannot have a working folder of its own");
+            sys::process::leave(1);
+        }
         if let Err(error) = self.serve_all(ring) {
             // Whoever serves only some of the requests leaves the guest waiting for ever.
             crate::log::say(&format!("the guest made {}", sys::cause::chain(&error)));

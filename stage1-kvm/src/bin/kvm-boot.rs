@@ -11,7 +11,7 @@ use jail::Parent;
 use rustix::event::{PollFd, PollFlags};
 use stage1_kvm::host::line::{self, Listener, Word};
 use stage1_kvm::machine::{self, PORT, Parts, Ties};
-use stage1_kvm::shares::Shares;
+use stage1_kvm::shares::{self, Line, Shares};
 use stage1_kvm::size::Size;
 use stage1_kvm::vmm::Ending;
 use stage2::mounts::{Access, Source};
@@ -119,17 +119,17 @@ fn connect(one: UnixStream, other: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The way to a server of the volumes that are asked for, if any are.
-fn volumes() -> Result<Option<UnixStream>, Box<dyn Error>> {
-    let Some(program) = std::env::var_os("RKT_FILE_SERVER") else { return Ok(None) };
+/// The ways to a server of the volumes that are asked for, if any are.
+fn volumes() -> Result<Vec<Line>, Box<dyn Error>> {
+    let Some(program) = std::env::var_os("RKT_FILE_SERVER") else { return Ok(Vec::new()) };
     let volumes = std::env::var("RKT_VOLUMES")?;
     let steps = volumes.lines().map(volume).collect::<Option<Vec<_>>>();
     let steps = steps.ok_or("RKT_VOLUMES has a line that is no volume")?;
     let plan = MountPlan { steps, implicit: Vec::new() };
-    let (Some(shares), _) = Shares::take(&[plan])? else { return Ok(None) };
+    let (Some(shares), _) = Shares::take(&[plan], shares::DEVICES)? else { return Ok(Vec::new()) };
     // Where there is no pod there is no lock of one, either.
     let lock = File::open("/dev/null")?;
-    Ok(Some(shares.serve(Path::new(&program), lock.as_fd(), None)?.machine))
+    Ok(shares.serve(Path::new(&program), lock.as_fd(), None)?.lines)
 }
 
 /// `rw all /path`

@@ -4,8 +4,8 @@
 use machine_memory::{Bytes, GuestAddress};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use stage1_kvm::devices::fs::Fs;
-use stage1_kvm::devices::virtio::mmio::{Mmio, NOTIFY};
-use stage1_kvm::shares::{Shares, TAG};
+use stage1_kvm::devices::virtio::mmio::Mmio;
+use stage1_kvm::shares::{Line, Shares};
 use stage1_kvm::vmm::bus::Registers;
 use stage1_kvm::vmm::memory::Memory;
 use stage2::mounts::{Access, Source};
@@ -119,6 +119,9 @@ impl Process {
 pub(crate) struct Guest {
     memory: Memory,
     device: Mmio,
+    /// The other devices.
+    lines: Vec<Line>,
+    kick: EventFd,
     interrupt: EventFd,
     told: OwnedFd,
     unique: u64,
@@ -132,27 +135,42 @@ pub(crate) type Errno = i32;
 impl Guest {
     /// A guest with these volumes, which has greeted the server.
     pub(crate) fn new(volumes: Vec<MountStep>) -> (Self, Process) {
-        let (mut guest, process) = Self::silent(volumes, File::open("/dev/null").unwrap().as_fd());
+        Self::of_devices(volumes, 1)
+    }
+
+    /// The same with so many devices at most, of which it speaks to the first.
+    pub(crate) fn of_devices(volumes: Vec<MountStep>, devices: usize) -> (Self, Process) {
+        let lock = File::open("/dev/null").unwrap();
+        let (mut guest, process) = Self::silent(volumes, lock.as_fd(), devices);
         guest.greet();
         (guest, process)
     }
 
     /// A guest whose driver has done nothing yet.
-    pub(crate) fn silent(volumes: Vec<MountStep>, lock: BorrowedFd<'_>) -> (Self, Process) {
+    pub(crate) fn silent(
+        volumes: Vec<MountStep>,
+        lock: BorrowedFd<'_>,
+        devices: usize,
+    ) -> (Self, Process) {
         let plan = MountPlan { steps: volumes, implicit: Vec::new() };
-        let (shares, _) = Shares::take(&[plan]).unwrap();
+        let (shares, _) = Shares::take(&[plan], devices).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_fs-server"));
         let server = shares.unwrap().serve(program, lock, None).unwrap();
         let memory = Memory::new(32 << 20).unwrap();
         let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
-        let fs = Box::new(Fs::new(TAG, server.machine).unwrap());
+        let mut lines = server.lines;
+        let Line { tag, socket } = lines.remove(0);
+        let fs = Box::new(Fs::new(&tag, socket).unwrap());
         let told = interrupt.try_clone().unwrap();
         let mut device = Mmio::new(fs, memory.guest().clone(), told).unwrap();
         let kicks = (0..device.queue_count()).map(|_| EventFd::new(EFD_NONBLOCK).unwrap());
-        assert!(device.keep(kicks.collect()).is_empty());
+        let kicks: Vec<EventFd> = kicks.collect();
+        let kick = kicks[QUEUE as usize].try_clone().unwrap();
+        assert!(device.keep(kicks).is_empty());
         let process = Process { pid: server.pid, pidfd: server.pidfd };
         let told = own(&interrupt);
-        (Self { memory, device, interrupt, told, unique: 0, asked: 0, user: (0, 0) }, process)
+        let (unique, asked, user) = (0, 0, (0, 0));
+        (Self { memory, device, lines, kick, interrupt, told, unique, asked, user }, process)
     }
 
     /// Who asks from now on.
@@ -224,7 +242,7 @@ impl Guest {
     /// Says that so many requests were made, ever.
     pub(crate) fn claim(&mut self, count: u16) {
         self.memory.write(&count.to_le_bytes(), GuestAddress(AVAILABLE + 2)).unwrap();
-        self.write(NOTIFY, QUEUE);
+        self.kick.write(1).unwrap();
     }
 
     /// Writes what will be asked.
@@ -310,6 +328,11 @@ impl Guest {
         body.extend(content.as_bytes());
         self.ask(WRITE_FILE, node.number, &body)?;
         Ok(node)
+    }
+
+    /// What the other devices are called.
+    pub(crate) fn others(&self) -> Vec<&str> {
+        self.lines.iter().map(|line| &*line.tag).collect()
     }
 
     /// Has the device look at its socket; why the machine cannot go on, if it cannot.

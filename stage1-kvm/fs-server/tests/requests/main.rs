@@ -234,6 +234,34 @@ fn what_the_host_mounts_later_shows_up_where_it_may_be_written() {
 }
 
 #[test]
+fn a_folder_is_the_root_of_its_device() {
+    needs!(Root);
+    let host = Host::new();
+    let inside = host.path("inside");
+    let volumes = vec![
+        volume(&inside, ReadWrite, Recursive),
+        volume(&inside.join("folder"), ReadOnly, Single),
+        volume(&inside.join("file"), ReadWrite, Single),
+        volume(&inside, ReadOnly, Recursive),
+    ];
+    let (mut guest, server) = Guest::of_devices(volumes, 3);
+    assert_eq!(guest.others(), ["host1", "host"]);
+    assert_eq!(guest.look(ROOT, ".").unwrap().inode, fs::metadata(&inside).unwrap().ino());
+    let file = guest.walk("file");
+    assert_eq!(guest.content(file).unwrap(), b"public");
+    guest.create(ROOT, "new", "x").unwrap();
+    assert_eq!(fs::read(inside.join("new")).unwrap(), b"x");
+    for name in ["..", "../1", "../../outside", "/1", "../outside/secret"] {
+        let found = guest.look(ROOT, name).map(|node| node.inode);
+        assert!(found.is_err() || found == Ok(fs::metadata(&inside).unwrap().ino()), "{name}");
+    }
+    // It takes all lines to be closed.
+    drop(guest);
+    assert_eq!(server.end(), End::Exited(0));
+    host.is_untouched();
+}
+
+#[test]
 fn the_server_has_no_more_than_it_needs() {
     needs!(Root);
     let host = Host::new();
@@ -373,7 +401,7 @@ fn the_lock_is_held_until_the_server_is_gone() {
     let open = || File::open(host.path("inside")).unwrap().into();
     let lock = LockFd::attempt(open(), Mode::Exclusive).unwrap().unwrap();
     let volumes = vec![volume(&host.path("inside"), ReadWrite, Recursive)];
-    let (mut guest, server) = Guest::silent(volumes, lock.as_fd());
+    let (mut guest, server) = Guest::silent(volumes, lock.as_fd(), 1);
     drop(lock);
     guest.greet();
     assert!(LockFd::attempt(open(), Mode::Exclusive).unwrap().is_none());
@@ -385,7 +413,15 @@ fn the_lock_is_held_until_the_server_is_gone() {
 
 #[test]
 fn nobody_else_may_start_it() {
-    for words in [&["1"][..], &[], &["1000000"], &["-4"], &["x"]] {
+    for words in [
+        &["1"][..],
+        &[],
+        &["1", "all"],
+        &["1000000", "0"],
+        &["-4", "0"],
+        &["0", "all"],
+        &["x", "0"],
+    ] {
         let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_fs-server"));
         let done = program.args(words).output().unwrap();
         let told = String::from_utf8(done.stderr).unwrap();

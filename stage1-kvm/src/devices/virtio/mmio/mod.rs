@@ -101,12 +101,6 @@ impl Mmio {
 
     /// The guest says that a queue has something for the device.
     pub fn kicked(&mut self, index: usize) {
-        if let Some(kick) = self.kicks.get(index) {
-            if let Err(error) = kick.write(1) {
-                log::debug!("cannot kick whoever serves the queue: {error}");
-            }
-            return;
-        }
         self.serve(index);
         // What came by one queue may have an answer that goes by another.
         for other in (0..self.queues.len()).filter(|other| *other != index) {
