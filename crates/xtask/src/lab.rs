@@ -52,7 +52,8 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
         passed(&format!("{} --ignored --test-threads=1", program("boot")?)),
         format!("export RKT_MACHINE={}", program("kvm-boot")?),
-        passed(&format!("{} --ignored --test-threads=1 machine::", program("pods")?)),
+        format!("export RKT_FILE_SERVER={}", program("fs-server")?),
+        passed(&format!("{} --ignored --test-threads=1 machine:: volumes::", program("pods")?)),
     ];
     // Two emulated processors wait for each other whenever this machine has other work.
     let options = ["--smp", "1", "--modprobe", "vhost_vsock", "--timeout", TIMEOUT, "--"];
@@ -127,6 +128,8 @@ fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
         "--test=acceptance",
         "--package=stage1-kvm",
         "--test=boot",
+        "--package=fs-server",
+        "--test=requests",
         "--package=guest-init",
         "--test=pods",
     ];

@@ -26,7 +26,7 @@ const SECTOR: usize = 512;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Where the partition begins, in sectors.
 const START: u32 = 2048;
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     "virtio_pci",
     "virtio_mmio",
     "virtio_blk",
@@ -34,9 +34,11 @@ const MODULES: [&str; 7] = [
     "crc32c_generic",
     "erofs",
     "overlay",
+    "virtiofs",
 ];
 
-fn run(command: &mut Command) -> String {
+/// Runs a command that ends well; what it prints.
+pub(crate) fn run(command: &mut Command) -> String {
     let done = command.output().unwrap();
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
@@ -133,11 +135,21 @@ fn words() -> String {
 
 /// A machine of ours, whose program `RKT_MACHINE` names: the guest's streams come to a socket with a path.
 fn boot_by_ours(lab: &Lab) -> Guest {
+    boot_with(lab, &[])
+}
+
+/// The same, with these volumes: `rw` or `ro`, `all` or `one`, and a path each. `RKT_FILE_SERVER` names the program that
+/// serves them.
+pub(crate) fn boot_with(lab: &Lab, volumes: &[String]) -> Guest {
     let path = lab.folder().join("wire");
     let listener = UnixListener::bind(&path).unwrap();
     let mut machine = Command::new(given("RKT_MACHINE"));
     machine.args(["256", "1"]).arg(given("RKT_GUEST_KERNEL")).arg(initramfs(lab));
     machine.arg(words()).arg(lab.image()).env("RKT_WIRE", path);
+    machine.env("RKT_VOLUMES", volumes.join("\n"));
+    if volumes.is_empty() {
+        machine.env_remove("RKT_FILE_SERVER");
+    }
     let child = machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     Guest::called(child, listener.into(), PATIENCE)
 }

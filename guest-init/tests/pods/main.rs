@@ -5,6 +5,8 @@
 mod guest;
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod volumes;
 
 use guest::{Lab, SOON, app, command, listed, read_until, shell};
 use pod_proto::config::{Dialogue, HostsFile};
