@@ -36,6 +36,11 @@ pub enum GuestError {
     /// The monitor was killed.
     #[error("the virtual machine was killed by signal {0}")]
     Killed(i32),
+    /// The monitor was killed for a system call that none of its threads has any use for.
+    #[error(
+        "the virtual machine broke out of its role and was killed: its guest may have taken it over"
+    )]
+    Escaped,
     /// The monitor ended without a word.
     #[error("the virtual machine ended with exit code {0}")]
     Ended(i32),

@@ -432,6 +432,7 @@ impl<'a> Supervisor<'a> {
             (Some(Ending::Reset), _) => GuestError::Reset,
             (Some(Ending::Panicked), _) => GuestError::Panicked,
             (Some(Ending::Broken(why)), _) => GuestError::Broken(why),
+            (None, Ok(End::Killed(number::BAD_CALL))) => GuestError::Escaped,
             (None, Ok(End::Killed(signal))) => GuestError::Killed(signal),
             (None, Ok(End::Exited(code))) => GuestError::Ended(code),
             (None, Err(error)) => GuestError::Broken(error.to_string()),

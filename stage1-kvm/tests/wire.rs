@@ -64,7 +64,7 @@ fn pod(guest: impl FnOnce(Guest) + Send + 'static) -> (Result<u8, MachineError>,
     let outputs = Outputs::new(vec![log], None);
     let monitor = Monitor { pid, pidfd };
     let mut supervisor = Supervisor::new(&dir, config(), (monitor, listener), outputs).unwrap();
-    let guest = std::thread::spawn(move || guest(Guest { teller, machine }));
+    let guest = std::thread::spawn(move || guest(Guest { teller, machine, monitor: pid }));
     let result = supervisor.attend();
     guest.join().unwrap();
     drop(supervisor);
@@ -77,6 +77,7 @@ struct Guest {
     teller: Teller,
     /// Dropped, the machine is over.
     machine: std::process::ChildStdin,
+    monitor: Pid,
 }
 
 impl Guest {
@@ -205,6 +206,16 @@ fn a_guest_that_ends_too_early_is_told_from_one_that_is_killed() {
         drop(guest.machine);
     });
     assert!(matches!(result, Err(MachineError::Guest(GuestError::Panicked))), "{result:?}");
+    for (signal, saying) in [(9, "was killed by signal 9"), (31, "broke out of its role")] {
+        breaks(
+            move |guest| {
+                let (mut wire, _) = guest.started();
+                sys::process::kill(guest.monitor, signal).unwrap();
+                closed(&mut wire);
+            },
+            saying,
+        );
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub mod number {
     pub const USER2: i32 = libc::SIGUSR2;
     /// The terminal changed its size.
     pub const WINDOW: i32 = libc::SIGWINCH;
+    /// A system call that a filter forbids.
+    pub const BAD_CALL: i32 = libc::SIGSYS;
     /// The highest there is.
     pub const HIGHEST: i32 = 64;
 }
