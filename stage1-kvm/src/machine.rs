@@ -36,6 +36,8 @@ const WORDS: &str =
 const DESCRIPTORS: u64 = 512;
 /// Bytes by which it may make a file longer that it was given: what it says and the guest's log.
 const WRITTEN: u64 = 64 << 20;
+/// Lines that it logs: a guest can have some written.
+const LINES: usize = 1000;
 /// Threads beside those of processors: the first one and that of the devices.
 const THREADS: u64 = 2;
 
@@ -197,6 +199,7 @@ fn run(
     let memory = Memory::new(parts.size.memory).map_err(VmError::from)?;
     let limits = parts.limits().map_err(MachineError::Descriptors)?;
     jail::plain_panics();
+    stage1_abi::entry::bound_log(LINES);
     Jail { parent, root: Root::Empty, rights: Rights::None, limits }.enter()?;
     let devices = parts.devices(teller).map_err(MachineError::Descriptors)?;
     let machine = Machine {

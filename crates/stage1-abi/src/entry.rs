@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 pub use sys::cause::chain;
 
 /// What an entrypoint exits with when it, and not the app, failed.
@@ -17,7 +18,9 @@ impl log::Log for Stderr {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
+        let take = |left: usize| left.checked_sub(1);
+        let within = || LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        if self.enabled(record.metadata()) && within() {
             let word = if record.level() == log::Level::Warn { "warning: " } else { "" };
             say(&format!("{word}{}", record.args()));
         }
@@ -27,6 +30,14 @@ impl log::Log for Stderr {
 }
 
 static LOG: Stderr = Stderr;
+/// How many lines may still be written.
+static LEFT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Lets the log of this process have so many lines more, and no others: for who serves somebody that could have it written
+/// for ever.
+pub fn bound_log(lines: usize) {
+    LEFT.store(lines, Ordering::Relaxed);
+}
 
 /// Turns the log on: warnings always, everything with `debug`.
 pub fn start_log(debug: bool) {

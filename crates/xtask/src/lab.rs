@@ -51,6 +51,7 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         "export RKT_GUEST_KERNEL=/mnt/vmlinux".to_owned(),
         format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
         passed(&format!("{} --ignored --test-threads=1", program("boot")?)),
+        passed(&format!("{} --ignored --test-threads=1", program("misuse")?)),
         format!("export RKT_MACHINE={}", program("kvm-boot")?),
         format!("export RKT_FILE_SERVER={}", program("fs-server")?),
         passed(&format!("{} --ignored --test-threads=1 machine:: volumes::", program("pods")?)),
@@ -130,6 +131,7 @@ fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
         "--test=boot",
         "--package=fs-server",
         "--test=requests",
+        "--test=misuse",
         "--package=guest-init",
         "--test=pods",
     ];

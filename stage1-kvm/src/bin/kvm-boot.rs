@@ -28,6 +28,7 @@ use sys::mount::Depth;
 use sys::process::Cloned;
 
 fn main() -> ExitCode {
+    stage1_abi::entry::start_log(false);
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.as_slice() {
         [memory, processors, kernel, initial, line, files @ ..] => {

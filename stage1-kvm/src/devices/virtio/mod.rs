@@ -125,6 +125,9 @@ pub fn serve_all(
         // Unlike popping, this tells a ring that makes no sense from an empty one.
         let Some(chain) = queue.iter(memory)?.next() else { break };
         let head = chain.head_index();
+        if head >= queue.size() {
+            return Err(Misused::Queue(virtio_queue::Error::InvalidDescriptorIndex));
+        }
         let written = device.serve(index, chain, memory)?;
         queue.add_used(memory, head, written)?;
         served = true;
