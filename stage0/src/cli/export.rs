@@ -77,7 +77,7 @@ fn export_running(
     write(args, output, |encoder| {
         launch::export(&sighting.dir, &interface, &wanted, encoder).map_err(|error| match error {
             RunningError::Files(RewriteError::Stream(error)) => {
-                Failure::because(format!("{DOING}: what the stage1 gives is broken"), error)
+                Failure::because(format!("{DOING}: cannot use what the stage1 gives"), error)
             }
             error => Failure::because(DOING, error),
         })

@@ -283,7 +283,7 @@ exit "$STUB_CODE"
     let manifest = 512 + image.manifest.to_string().len().next_multiple_of(512);
     let good = &whole[manifest..];
     let far = Image::empty("far").file("x", &"x".repeat(1 << 20)).bytes();
-    let broken = "export: error building aci: what the stage1 gives is broken: ";
+    let broken = "export: error building aci: cannot use what the stage1 gives: ";
     for (bytes, words, code, expected) in [
         (good, "stage1: the guest is ill", "254", "export: error building aci: the guest is ill"),
         (
