@@ -168,11 +168,32 @@ fn wait(fd: &OwnedFd, child: &Child) -> io::Result<()> {
     if said.revents().is_empty() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
 }
 
+/// What a machine has used: all processes of it, since a monitor may be the child of what was started.
 fn taken(child: &Child) -> Result<Taken, TaskError> {
-    let pid = Pid::from_child(child).as_raw_pid();
-    let clock = clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).and_then(clock_gettime);
-    let cpu = Duration::from(clock.map_err(io::Error::from).at("watch", "a process's clock")?);
     let Counters { exits, device_exits } = counters()?;
-    let Used { private, guest, large } = smaps::of(pid, MEMORY.into())?;
-    Ok(Taken { cpu: cpu.as_secs_f64() * 1e3, exits, device_exits, private, guest, large })
+    let mut taken = Taken { cpu: 0.0, exits, device_exits, private: 0.0, guest: 0.0, large: 0.0 };
+    let mut processes = vec![Pid::from_child(child).as_raw_pid()];
+    while let Some(pid) = processes.pop() {
+        let clock = clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).and_then(clock_gettime);
+        let cpu = Duration::from(clock.map_err(io::Error::from).at("watch", "a process's clock")?);
+        let Used { private, guest, large } = smaps::of(pid)?;
+        taken.cpu += cpu.as_secs_f64() * 1e3;
+        taken.private += private;
+        taken.guest += guest;
+        taken.large += large;
+        processes.extend(children(pid)?);
+    }
+    Ok(taken)
+}
+
+/// The children of all threads of a process.
+fn children(pid: i32) -> Result<Vec<i32>, TaskError> {
+    let threads = format!("/proc/{pid}/task");
+    let mut all = Vec::new();
+    for thread in fs::read_dir(&threads).at("read", &threads)? {
+        let path = thread.at("read", &threads)?.path().join("children");
+        let text = fs::read_to_string(&path).at("read", &path)?;
+        all.extend(text.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    Ok(all)
 }
