@@ -7,7 +7,7 @@
 use crate::error::TaskError;
 use crate::say;
 use crate::workspace::{Workspace, call};
-use crate::{dist, kernel, lab, layers, licences, setup, size, test, usage};
+use crate::{dist, fuzz, kernel, lab, layers, licences, setup, size, test, usage};
 use std::time::Duration;
 
 /// A part of the whole.
@@ -18,7 +18,7 @@ struct Part {
     run: fn(&Workspace) -> Result<(), TaskError>,
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     // Half of it for real images, which are built once.
     Part { name: "setup", budget: 9, run: |workspace| setup::run(workspace, &[]) },
     Part { name: "fmt", budget: 1, run: format },
@@ -30,6 +30,7 @@ const PARTS: [Part; 10] = [
     // Nothing where it was built before: it is kept in the user's cache.
     Part { name: "kernel", budget: 14, run: |workspace| kernel::run(workspace, &[]) },
     Part { name: "dist", budget: 12, run: |workspace| dist::run(workspace, &[]) },
+    Part { name: "fuzz", budget: 3, run: |workspace| fuzz::run(workspace, &[]) },
     // Emulation: a tenth of the machine's speed. The debug build of the test programs is in it.
     Part { name: "lab", budget: 12, run: lab::suite },
 ];
@@ -98,7 +99,9 @@ impl Outcome {
 }
 
 fn format(workspace: &Workspace) -> Result<(), TaskError> {
-    call(&mut workspace.cargo(&["fmt", "--all", "--check"]))
+    call(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
+    let fuzz = ["fmt", "--manifest-path", fuzz::MANIFEST, "--all", "--check"];
+    call(&mut workspace.cargo(&fuzz))
 }
 
 fn clippy(workspace: &Workspace) -> Result<(), TaskError> {

@@ -9,6 +9,7 @@ mod corpus;
 mod demo;
 mod dist;
 mod error;
+mod fuzz;
 mod ground;
 mod kernel;
 mod lab;
@@ -34,7 +35,7 @@ struct Task {
     run: fn(&Workspace, &[String]) -> Result<(), TaskError>,
 }
 
-const TASKS: [Task; 12] = [
+const TASKS: [Task; 13] = [
     Task {
         name: "demo",
         about: "build rkt, make an image of this host's programs, run it as a pod",
@@ -85,6 +86,11 @@ const TASKS: [Task; 12] = [
         name: "lab",
         about: "run a command on an emulated machine: [OPTIONS of tests/lab/lab.sh] -- COMMAND",
         run: lab::run,
+    },
+    Task {
+        name: "fuzz",
+        about: "replay the corpora of tests/fuzz, or look for what breaks a target: [NAME [SECONDS]]",
+        run: fuzz::run,
     },
     Task { name: "licences", about: "compare the dependencies with deny.toml", run: licences::run },
 ];

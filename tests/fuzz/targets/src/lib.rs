@@ -1,0 +1,40 @@
+//! What strangers write, as targets of a fuzzer: each takes any bytes and drives the real code with them. A target panics
+//! where the code does, or where it is not what it says.
+//!
+//! ```text
+//! blk rng vsock   a virtio device behind its registers: a driver that does anything, memory that is anything
+//! serial          the serial line
+//! wire            the control wire, in both directions, and what its connections begin with
+//! erofs           the writer of EROFS images, on trees of all shapes
+//! ```
+//!
+//! `tests/replay.rs` runs what the corpus holds; `cargo xtask fuzz NAME` looks for more.
+
+mod bytes;
+mod device;
+mod erofs;
+mod wire;
+
+/// A target.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, and that of its corpus.
+    pub name: &'static str,
+    /// What is done with any bytes.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: [Target; 6] = [
+    Target { name: "blk", run: device::blk },
+    Target { name: "rng", run: device::rng },
+    Target { name: "vsock", run: device::vsock },
+    Target { name: "serial", run: device::serial },
+    Target { name: "wire", run: wire::run },
+    Target { name: "erofs", run: erofs::run },
+];
+
+/// The target of a name.
+pub fn named(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|target| target.name == name)
+}
