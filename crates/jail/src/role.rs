@@ -75,15 +75,12 @@ static PROCESSOR: &[Call] = &[
 static DEVICES: &[Call] = &[
     Call::any(c::SYS_epoll_wait),
     Call::any(c::SYS_epoll_pwait),
-    // Whether who serves the files is still there.
-    Call::any(c::SYS_ppoll),
     Call::any(c::SYS_read),
     Call::any(c::SYS_pread64),
     // Streams of the guest's, and the door by which they come to the supervisor.
     Call::any(c::SYS_epoll_ctl),
     Call::any(c::SYS_readv),
     Call::any(c::SYS_recvfrom),
-    Call::any(c::SYS_poll),
     // To nobody but the other end.
     Call::when(c::SYS_sendto, &[Argument::one_of(5, &[0])]),
     Call::any(c::SYS_sendmsg),
