@@ -491,7 +491,7 @@ impl PodDir {
     /// # Errors
     /// The file cannot be read, or is no text.
     pub fn failure(&self) -> Result<Option<String>, PodDirError> {
-        self.read_text(&format!("{}/failure", self.state_dir()?))
+        self.read_text(FAILURE)
     }
 
     /// Makes the folders below `rkt/`.
