@@ -1,5 +1,7 @@
 //! What a machine starts with: a kernel, its command line and an initial file system, by the PVH protocol.
 
+mod mapped;
+
 use crate::arch::layout;
 use crate::vmm::memory::{Memory, MemoryError};
 use linux_loader::loader::KernelLoader;
@@ -7,6 +9,7 @@ use linux_loader::loader::elf::start_info::{
     hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info,
 };
 use linux_loader::loader::elf::{Elf, PvhBootCapability};
+use mapped::Mapped;
 use std::fs::File;
 use std::io;
 use vm_memory::{ByteValued, Bytes, GuestAddress};
@@ -25,6 +28,9 @@ pub enum BootError {
     /// It is no ELF file, does not fit, or is cut off.
     #[error("cannot load the guest kernel")]
     Kernel(#[source] linux_loader::loader::Error),
+    /// It cannot be read.
+    #[error("cannot read the guest kernel")]
+    Read(#[source] io::Error),
     /// It has no entry for the protocol.
     #[error("the guest kernel has no PVH entry: it must be an ELF kernel with CONFIG_PVH")]
     NoEntry,
@@ -57,14 +63,15 @@ pub struct Payload {
 ///
 /// # Errors
 /// See [`BootError`].
-pub fn load(memory: &Memory, payload: &mut Payload, tables: &[u8]) -> Result<u64, BootError> {
+pub fn load(memory: &Memory, payload: &Payload, tables: &[u8]) -> Result<u64, BootError> {
     let high = Some(layout::HIGH_START);
-    let kernel =
-        Elf::load(memory.guest(), None, &mut payload.kernel, high).map_err(BootError::Kernel)?;
+    let mut file = Mapped::new(&payload.kernel).map_err(BootError::Read)?;
+    let kernel = Elf::load(memory.guest(), None, &mut file, high).map_err(BootError::Kernel)?;
+    drop(file);
     let PvhBootCapability::PvhEntryPresent(entry) = kernel.pvh_boot_cap else {
         return Err(BootError::NoEntry);
     };
-    let initial = load_initial(memory, &mut payload.initial, kernel.kernel_end)?;
+    let initial = load_initial(memory, &payload.initial, kernel.kernel_end)?;
     let mut line = payload.command_line.clone().into_bytes();
     line.push(0);
     if line.len() > layout::COMMAND_LINE_SIZE {
@@ -79,11 +86,11 @@ pub fn load(memory: &Memory, payload: &mut Payload, tables: &[u8]) -> Result<u64
 /// Puts the initial file system at the end of the low memory; where it is, and its length.
 fn load_initial(
     memory: &Memory,
-    files: &mut [File],
+    files: &[File],
     kernel_end: u64,
 ) -> Result<Option<(u64, u64)>, BootError> {
     let mut sizes = Vec::with_capacity(files.len());
-    for file in &*files {
+    for file in files {
         // The kernel finds the next archive at a multiple of four.
         sizes.push(file.metadata().map_err(BootError::Initial)?.len());
     }
@@ -99,9 +106,10 @@ fn load_initial(
     let start = memory.low_end().checked_sub(room).filter(|start| *start >= kernel_end);
     let start = start.ok_or(BootError::TooLarge)? / PAGE * PAGE;
     let mut at = start;
-    for (file, size) in files.iter_mut().zip(&sizes) {
+    for (file, size) in files.iter().zip(&sizes).filter(|(_, size)| **size > 0) {
         let count = usize::try_from(*size).map_err(|_| BootError::TooLarge)?;
-        let read = memory.guest().read_exact_volatile_from(GuestAddress(at), file, count);
+        let mut file = Mapped::new(file).map_err(BootError::Initial)?;
+        let read = memory.guest().read_exact_volatile_from(GuestAddress(at), &mut file, count);
         read.map_err(|error| BootError::Initial(io::Error::other(error)))?;
         at += padded(size)?;
     }

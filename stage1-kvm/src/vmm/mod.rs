@@ -141,7 +141,7 @@ impl Machine {
     ///
     /// # Errors
     /// See [`VmError`]; nothing runs then.
-    pub fn start(mut self) -> Result<Running, VmError> {
+    pub fn start(self) -> Result<Running, VmError> {
         // Before the machine that uses it, so that it goes after it.
         let memory = self.memory;
         let kvm = own(self.kvm);
@@ -158,7 +158,7 @@ impl Machine {
             places.push(Place::of(index).ok_or(VmError::Crowded)?);
         }
         let tables = acpi::tables(self.processors, &places, self.serial.is_some());
-        let entry = boot::load(&memory, &mut self.payload, &tables)?;
+        let entry = boot::load(&memory, &self.payload, &tables)?;
         let serial = self.serial.map(|file| serial(&vm, file)).transpose()?;
         let mut bus = Bus::new(serial);
         let mut io = Loop::new().doing("cannot wait for devices")?;
