@@ -13,7 +13,7 @@ use stage1_kvm::host::line::{self, Listener, Word};
 use stage1_kvm::machine::{self, PORT, Parts, Ties};
 use stage1_kvm::shares::{self, Line, Shares};
 use stage1_kvm::size::Size;
-use stage1_kvm::vmm::Ending;
+use stage1_kvm::vmm::{Ending, STACK};
 use stage2::mounts::{Access, Source};
 use stage2::{MountPlan, MountStep};
 use std::error::Error;
@@ -112,7 +112,7 @@ fn hear(
 fn connect(one: UnixStream, other: UnixStream) -> io::Result<()> {
     let (from, to) = (one.try_clone()?, other.try_clone()?);
     for (mut from, mut to) in [(from, to), (other, one)] {
-        std::thread::Builder::new().spawn(move || {
+        std::thread::Builder::new().stack_size(STACK).spawn(move || {
             let copied = io::copy(&mut from, &mut to);
             drop((copied, to.shutdown(Shutdown::Write), from.shutdown(Shutdown::Read)));
         })?;

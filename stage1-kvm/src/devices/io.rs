@@ -1,8 +1,8 @@
 //! One thread for all devices: waits for kicks, and takes the lock of the device that was kicked.
 
 use super::virtio::mmio::Mmio;
-use crate::vmm::Ending;
 use crate::vmm::gate::Pass;
+use crate::vmm::{Ending, STACK};
 use rustix::event::epoll;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -88,7 +88,7 @@ impl Loop {
         endings: Sender<Ending>,
     ) -> io::Result<(EventFd, JoinHandle<()>)> {
         let stop = self.stop.try_clone()?;
-        let thread = std::thread::Builder::new().name("devices".to_owned());
+        let thread = std::thread::Builder::new().name("devices".to_owned()).stack_size(STACK);
         let live = move || {
             if pass.take() {
                 self.live(&endings);

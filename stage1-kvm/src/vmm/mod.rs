@@ -37,6 +37,10 @@ use std::time::Duration;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
+/// The stack of each thread, in bytes. On one of two MiB, the usual size, the host may put a large page, and has to clear it
+/// before the thread's first step.
+pub const STACK: usize = 256 << 10;
+
 /// How long a processor may take to leave the guest before it is told again.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -257,7 +261,7 @@ impl Running {
     ) -> Result<(), VmError> {
         for (id, processor) in processors.into_iter().enumerate() {
             let (own, pass) = (shared.clone(), gate.pass(Role::Processor));
-            let thread = std::thread::Builder::new().name(format!("cpu-{id}"));
+            let thread = std::thread::Builder::new().name(format!("cpu-{id}")).stack_size(STACK);
             let thread =
                 thread.spawn(move || own.live(processor, pass)).doing("cannot start a thread")?;
             self.threads.push(thread);
