@@ -6,6 +6,7 @@
 
 mod inside;
 mod machine;
+mod pods;
 mod smaps;
 
 use crate::dist::{Flavours, Profile, Programs, with_kernel};
@@ -20,6 +21,8 @@ use std::process::Command;
 
 /// What this program is called with in the lab.
 pub(super) const INSIDE: &str = "kvm-in-the-lab";
+/// Where real images lie.
+const CORPUS: &str = "target/corpus";
 const FOLDER: &str = "target/bench-kvm";
 const KERNELS: [(&str, Kernel); 2] = [("stock", Kernel::Stock), ("own", Kernel::Own)];
 /// Bytes of the disk that the guest finds.
@@ -27,8 +30,9 @@ const DISK: u64 = 1 << 20;
 /// Seconds of this machine's clock.
 const PATIENCE: &str = "1800";
 /// The lab's root is read through a slow door, and a wait at it moves the lab's clock.
-const SCRIPT: &str = "mount -t tmpfs tmpfs /mnt && mount -t debugfs debugfs /sys/kernel/debug && cp -r $0 /mnt/kvm && \
-                      exec /mnt/kvm/xtask bench $1 /mnt/kvm";
+const SCRIPT: &str = "mount -t tmpfs tmpfs /mnt && mount -t debugfs debugfs /sys/kernel/debug && \
+                      mkdir /mnt/kvm && cd $0 && cp -r own stock monitor xtask rkt disk pods /mnt/kvm && \
+                      ln -s $0/data /mnt/kvm/data && exec /mnt/kvm/xtask bench $1 /mnt/kvm";
 
 /// Builds what is measured, and measures it in the lab.
 pub(super) fn run(workspace: &Workspace, profile: Profile) -> Result<(), TaskError> {
@@ -42,9 +46,12 @@ pub(super) fn run(workspace: &Workspace, profile: Profile) -> Result<(), TaskErr
             let mut tar = Command::new("tar");
             tar.arg("-xzf").arg(&image).arg("-C").arg(&guest).arg("--strip-components=1");
             call(tar.args(["rootfs/vmlinux", "rootfs/initramfs"]))?;
-            fs::remove_file(&image).at("remove", &image)?;
+            fs::rename(&image, guest.join("stage1.aci")).at("rename", &image)?;
         }
     }
+    let rkt = folder.join("rkt");
+    fs::copy(programs.path("rkt"), &rkt).at("copy", rkt)?;
+    pods::prepare(&folder, &workspace.path(CORPUS), &folder.join("own/stage1.aci"))?;
     let own = std::env::current_exe().at("find", "this program")?;
     for (from, name) in [(programs.path("kvm-boot"), "monitor"), (own, "xtask")] {
         fs::copy(&from, folder.join(name)).at("copy", from)?;
