@@ -40,16 +40,19 @@ fn flags_of_run_prepared_take_effect() {
         let rkt = Rkt::new();
         let script = "hostname; cat /etc/resolv.conf; cat /etc/hosts; for n in ipc net; do readlink /proc/self/ns/$n; done";
         let uuid = rkt.prepare(flavour, &[&rkt.shell(), "--", script]);
+        let shares = flavour.can(Can::ShareWithHost);
+        let [net, ipc] =
+            if shares { ["--net=host", "--ipc=parent"] } else { ["--net=none", "--ipc=private"] };
         let words = [
             "run-prepared",
-            "--net=host",
+            net,
             "--dns=8.8.4.4",
             "--dns-search=example.com",
             "--dns-opt=ndots:5",
             "--dns-domain=example.org",
             "--hosts-entry=10.1.2.3=friend",
             "--hostname=late",
-            "--ipc=parent",
+            ipc,
             &uuid,
         ];
         let output = rkt.run(&words).ok();
@@ -62,10 +65,11 @@ fn flags_of_run_prepared_take_effect() {
             "search example.com",
             "options ndots:5",
             "domain example.org",
-            &host("ipc"),
-            &host("net"),
         ] {
             assert!(output.lines().contains(&line), "{line}: {output:#?}");
+        }
+        for kind in ["ipc", "net"] {
+            assert_eq!(output.lines().contains(&&*host(kind)), shares, "{kind}: {output:#?}");
         }
         assert!(output.stdout.contains("10.1.2.3"), "{output:#?}");
         assert!(output.stdout.contains("friend"), "{output:#?}");
