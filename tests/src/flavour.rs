@@ -11,6 +11,8 @@ pub enum Can {
     Restrict,
     /// Limit memory and processor time.
     Limit,
+    /// Have its apps in control groups of the host's.
+    HostGroups,
     /// Make volumes that live as long as the pod.
     EmptyVolumes,
     /// Run programs before and after the app.
@@ -52,6 +54,7 @@ pub const NSPAWN: Flavour = Flavour {
         Can::Namespaces,
         Can::Restrict,
         Can::Limit,
+        Can::HostGroups,
         Can::EmptyVolumes,
         Can::Handlers,
         Can::ShareWithHost,
