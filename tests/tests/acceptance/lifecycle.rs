@@ -68,8 +68,9 @@ fn flags_of_run_prepared_take_effect() {
         ] {
             assert!(output.lines().contains(&line), "{line}: {output:#?}");
         }
-        for kind in ["ipc", "net"] {
-            assert_eq!(output.lines().contains(&&*host(kind)), shares, "{kind}: {output:#?}");
+        // The first namespaces of every kernel have the same numbers: a guest's say nothing.
+        for kind in ["ipc", "net"].iter().filter(|_| shares) {
+            assert!(output.lines().contains(&&*host(kind)), "{kind}: {output:#?}");
         }
         assert!(output.stdout.contains("10.1.2.3"), "{output:#?}");
         assert!(output.stdout.contains("friend"), "{output:#?}");
