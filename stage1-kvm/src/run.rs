@@ -9,9 +9,9 @@ use crate::size::Size;
 use crate::supervise::{Monitor, SIGNALS, Supervisor};
 use crate::vmm::Ending;
 use jail::Parent;
-use pod_host::{Doing as _, Groups, Log, Outputs, Pod};
+use pod_host::{Doing as _, Groups, Outputs, Pod};
 use rustix::process::Pid;
-use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
+use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use sys::cgroup::{Doors, Group, Limits};
 use sys::process::Cloned;
@@ -85,7 +85,7 @@ fn start(
     (configured, parts, held): (Configured, Parts, Held<'_>),
 ) -> Result<u8, MachineError> {
     let (listener, teller) = line::pair().doing("cannot make a socket pair")?;
-    let outputs = outputs(pod, dir)?;
+    let outputs = Outputs::of(pod, dir)?;
     signal::set_default(number::CHILD);
     Set::of(&SIGNALS).block_only().doing("cannot hold signals")?;
     let parent = Parent::myself().doing("cannot make a descriptor of this process")?;
@@ -127,17 +127,4 @@ fn monitor(parts: Parts, parent: Parent, teller: Teller, held: &Held<'_>) -> ! {
         sys::process::leave(1)
     }
     machine::live(parts, Ties { parent, teller, lock: Some(held.lock) })
-}
-
-/// What apps write, on its way to the caller and into the logs.
-fn outputs(pod: &Pod, dir: &PodDir) -> Result<Outputs, MachineError> {
-    let mut logs = Vec::with_capacity(pod.apps.len());
-    for app in &pod.apps {
-        let folder =
-            rustix::io::fcntl_dupfd_cloexec(dir, 3).doing("cannot share the pod folder")?;
-        logs.push(Log::new(folder, pod_dir::LOGS, &app.spec.name));
-    }
-    let names =
-        (pod.apps.len() > 1).then(|| pod.apps.iter().map(|app| app.spec.name.clone()).collect());
-    Ok(Outputs::new(logs, names))
 }

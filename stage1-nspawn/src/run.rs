@@ -4,9 +4,7 @@
 use crate::control::{self, Control, Message};
 use crate::isolation::Isolation;
 use crate::supervise::{self, SIGNALS};
-use pod_host::{
-    Dialogue, Doing, Groups, Keyboard, Log, Outputs, Pod, Ready, RunError, Said, Stream,
-};
+use pod_host::{Dialogue, Doing, Groups, Keyboard, Outputs, Pod, Ready, RunError, Said, Stream};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -130,15 +128,7 @@ fn warn_about_scores(pod: &Pod) {
 
 /// The pipes of all apps: what P0 reads, and what PID 1 hands to them.
 fn plumb(pod: &Pod, dir: &PodDir, groups: &Groups) -> Result<(Outputs, Vec<Ends>), RunError> {
-    let mut logs = Vec::with_capacity(pod.apps.len());
-    for app in &pod.apps {
-        let folder =
-            rustix::io::fcntl_dupfd_cloexec(dir, 3).doing("cannot share the pod folder")?;
-        logs.push(Log::new(folder, pod_dir::LOGS, &app.spec.name));
-    }
-    let names =
-        (pod.apps.len() > 1).then(|| pod.apps.iter().map(|app| app.spec.name.clone()).collect());
-    let mut outputs = Outputs::new(logs, names);
+    let mut outputs = Outputs::of(pod, dir)?;
     let mut ends = Vec::with_capacity(pod.apps.len());
     for (index, group) in groups.apps.iter().enumerate() {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).doing("cannot make a pipe");

@@ -4,7 +4,7 @@
 //! ```text
 //! pod folder ──pod──► Pod: apps resolved, volumes planned       groups: one control group a pod, in a scope of its own
 //! what apps write ──outputs──► the caller, and logfile           where a session's systemd gives one (scope, bus)
-//! keys ──keyboard──► the app's terminal                          gc: undoes what was recorded
+//! keys ──keyboard──► the app's terminal                          gc: undoes what was recorded; stop: signals who is recorded
 //! ```
 //!
 //! It starts nothing and knows no flavour. Invariant: nobody who does not read, and no app that floods, makes the
@@ -19,6 +19,7 @@ pub mod logfile;
 pub mod outputs;
 pub mod pod;
 pub mod scope;
+pub mod stop;
 
 pub use error::{Doing, RunError};
 pub use groups::Groups;

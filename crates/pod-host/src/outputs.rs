@@ -1,9 +1,12 @@
 //! What apps write, carried to the caller's output and diagnostics and into the logs, without ever blocking on a reader
 //! who does not read.
 
+use crate::error::{Doing, RunError};
 use crate::logfile::{Log, Stream};
+use crate::pod::Pod;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use stage1_abi::{PodDir, pod_dir};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a pipe takes without blocking once it is writable.
@@ -91,6 +94,21 @@ pub enum Ready {
 }
 
 impl Outputs {
+    /// Those of a pod's apps, which carry nothing yet: to the caller, and into the logs of the pod's folder.
+    ///
+    /// # Errors
+    /// The folder cannot be shared.
+    pub fn of(pod: &Pod, dir: &PodDir) -> Result<Self, RunError> {
+        let mut logs = Vec::with_capacity(pod.apps.len());
+        for app in &pod.apps {
+            let folder =
+                rustix::io::fcntl_dupfd_cloexec(dir, 3).doing("cannot share the pod folder")?;
+            logs.push(Log::new(folder, pod_dir::LOGS, &app.spec.name));
+        }
+        let names = || pod.apps.iter().map(|app| app.spec.name.clone()).collect();
+        Ok(Self::new(logs, (pod.apps.len() > 1).then(names)))
+    }
+
     /// Carries nothing yet.
     pub fn new(logs: Vec<Log>, names: Option<Vec<String>>) -> Self {
         let pids = vec![0; logs.len()];
