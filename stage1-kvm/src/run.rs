@@ -103,7 +103,10 @@ fn start(
                 .and_then(|()| supervisor.attend());
             if let Err(error) = &result {
                 supervisor.kill();
-                dir.write_failure(&sys::cause::chain(error))?;
+                // The first cause is told, also where it cannot be kept.
+                if let Err(error) = dir.write_failure(&sys::cause::chain(error)) {
+                    log::warn!("cannot keep why the pod failed: {error}");
+                }
             }
             result
         }
