@@ -13,6 +13,7 @@ pub mod lock;
 pub mod machine;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod nss;
 pub mod path;
 pub mod process;

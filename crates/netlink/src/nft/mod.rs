@@ -1,0 +1,1 @@
+//! The packet filter, nf_tables.
