@@ -17,6 +17,10 @@
 pub mod cidr;
 pub mod config;
 pub mod name;
+pub mod plugin;
 pub mod request;
 pub mod result;
+#[cfg(test)]
+mod scratch;
 pub mod version;
+pub mod wishes;

@@ -209,3 +209,112 @@ pub(crate) fn requested(text: &str) -> Option<RequestedIp> {
     }
     text.parse().ok().map(|address| RequestedIp { address, prefix: None })
 }
+
+impl std::fmt::Display for RequestedIp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.prefix {
+            Some(prefix) => write!(f, "{}/{prefix}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(request: &NetRequest) -> String {
+        let list = |wanted: &[Wanted]| {
+            let one = |w: &Wanted| format!("{}<{}>", w.name, w.args.as_str());
+            wanted.iter().map(one).collect::<Vec<_>>().join(" ")
+        };
+        match request {
+            NetRequest::Host => "host".into(),
+            NetRequest::Loopback => "none".into(),
+            NetRequest::Namespace(path) => format!("ns {}", path.display()),
+            NetRequest::All(wanted) => format!("all {}", list(wanted)),
+            NetRequest::Named(wanted) => list(wanted),
+        }
+    }
+
+    #[test]
+    fn values() {
+        for (text, expected) in [
+            ("default", "default<>"),
+            ("host", "host"),
+            ("none", "none"),
+            ("all", "all "),
+            ("all,default:IP=1.2.3.4", "all default<IP=1.2.3.4>"),
+            ("a,b:K=V;L=W,c", "a<> b<K=V;L=W> c<>"),
+            ("a:IP6=fd00::1", "a<IP6=fd00::1>"),
+            ("a:", "a<>"),
+            ("a,host,b", "host"),
+            ("host,none", "host"),
+            ("rkt.kubernetes.io", "rkt.kubernetes.io<>"),
+            ("ns:/run/netns/a,b", "ns /run/netns/a,b"),
+        ] {
+            assert_eq!(shown(&NetRequest::parse(text).unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_none() {
+        for (text, message) in [
+            ("x,y,x", "found duplicate netname \"x\""),
+            ("x:IP=1.2.3.4,x:IP=1.2.3.5", "found duplicate netname \"x\""),
+            ("host,host", "found duplicate netname \"host\""),
+            ("", "bad --net: network name cannot be empty"),
+            ("a,,b", "bad --net: network name cannot be empty"),
+            (":IP=1.2.3.4", "bad --net: network name cannot be empty"),
+            ("a,../b", "bad --net: network name \"../b\" is not a plain name"),
+            ("all:IP=1.2.3.4", "network \"all\" takes no arguments"),
+            ("host:x=y", "network \"host\" takes no arguments"),
+            ("none:", "network \"none\" takes no arguments"),
+            ("none,a", "network \"none\" cannot be combined with others"),
+            ("all,none", "network \"none\" cannot be combined with others"),
+            ("a,ns:/x", "network \"ns\" cannot be combined with others"),
+            ("ns:x", "ns: must be followed by an absolute path, not \"x\""),
+        ] {
+            let error = NetRequest::parse(text).unwrap_err();
+            assert_eq!(sys::cause::chain(&error), message, "{text}");
+        }
+        NetRequest::parse(&"n,".repeat(40_000)).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_contained() {
+        for (text, expected) in
+            [("host", false), ("ns:/x", false), ("none", true), ("all", true), ("a", true)]
+        {
+            assert_eq!(NetRequest::parse(text).unwrap().is_contained(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_among_arguments() {
+        for (text, expected) in [
+            ("", Ok("")),
+            ("X=1", Ok("")),
+            ("IP=10.1.2.3", Ok("10.1.2.3")),
+            ("IP=10.1.2.3/24,fd00::1/64;", Ok("10.1.2.3/24 fd00::1/64")),
+            ("IgnoreUnknown=1;IP=10.1.2.3;IP6=fd00::7", Ok("10.1.2.3 fd00::7")),
+            ("IP=10.1.2", Err("network argument IP=\"10.1.2\" is not an IP address")),
+            ("IP6=10.1.2.3", Err("network argument IP6=\"10.1.2.3\" is not an IP address")),
+            ("IP", Err("network argument \"IP\" is not KEY=VALUE")),
+        ] {
+            let found = NetworkArgs::new(text).addresses();
+            let found =
+                found.map(|ips| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+            let found = found.map_err(|error| error.to_string());
+            assert_eq!(
+                found.as_deref(),
+                expected.map_err(str::to_owned).as_ref().copied(),
+                "{text}"
+            );
+        }
+        let args = NetworkArgs::new("GATEWAY=10.1.2.1,fd00::1;A=B=C");
+        assert_eq!(args.gateways().unwrap().len(), 2);
+        assert_eq!(args.pairs().unwrap()[1], ("A", "B=C"));
+        NetworkArgs::new("GATEWAY=x").gateways().unwrap_err();
+    }
+}

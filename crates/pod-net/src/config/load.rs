@@ -32,7 +32,7 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
     /// A file of the user takes the place of a built-in network.
-    #[error("{}: overrides the built-in network {name:?}", file.display())]
+    #[error("{}: overrides the built-in network \"{name}\"", file.display())]
     Overrides {
         /// The file.
         file: PathBuf,
@@ -40,7 +40,7 @@ pub enum Warning {
         name: NetworkName,
     },
     /// Two files of the user name the same network.
-    #[error("{}: ignored, network {name:?} is configured in {first:?} already", file.display())]
+    #[error("{}: ignored, network \"{name}\" is configured in {first:?} already", file.display())]
     Ignored {
         /// The later file.
         file: PathBuf,

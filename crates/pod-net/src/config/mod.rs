@@ -12,6 +12,8 @@ mod fields;
 pub mod kinds;
 mod load;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use fields::{FieldError, Fields};
 pub use load::{LoadError, Networks, SelectError, Selected, Warning};

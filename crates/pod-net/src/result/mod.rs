@@ -5,6 +5,8 @@
 
 mod error;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use error::{PluginFailure, code};
