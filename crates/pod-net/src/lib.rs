@@ -16,9 +16,11 @@
 
 pub mod cidr;
 pub mod config;
+pub mod ipam;
 pub mod name;
 pub mod plugin;
 pub mod request;
+pub mod resolv;
 pub mod result;
 #[cfg(test)]
 mod scratch;

@@ -16,7 +16,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 16] = [
+const NEEDS: [Need; 17] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
@@ -37,6 +37,8 @@ const NEEDS: [Need; 16] = [
     Need { what: "xz", package: "xz-utils" },
     Need { what: "zstd", package: "zstd" },
     Need { what: "jq", package: "jq" },
+    // Plugins that are not ours, to share networks with.
+    Need { what: "/usr/lib/cni/host-local", package: "containernetworking-plugins" },
     // Stops programs at chosen system calls.
     Need { what: "strace", package: "strace" },
     Need { what: "python3", package: "python3" },

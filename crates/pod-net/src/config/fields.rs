@@ -176,6 +176,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A value within this one.
+    #[must_use]
     pub fn inside(&self, name: &str, json: &'a Json) -> Fields<'a> {
         Fields { json, file: self.file, within: format!("{}{name}.", self.within) }
     }

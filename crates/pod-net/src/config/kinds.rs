@@ -365,7 +365,7 @@ impl BandwidthConfig {
     pub fn read_fields(fields: &Fields<'_>) -> Result<Self, FieldError> {
         let one = |rate: &str, burst: &str| match (fields.size(rate)?, fields.size::<u64>(burst)?) {
             (None, None) => Ok(None),
-            (Some(rate), Some(burst)) if burst / 8 <= u64::from(u32::MAX) => {
+            (Some(rate), Some(burst)) if u32::try_from(burst / 8).is_ok() => {
                 Ok(Some(Rate { rate, burst }))
             }
             (Some(_), Some(_)) => Err(fields.bad(burst, "is more than the kernel can count")),
@@ -385,7 +385,6 @@ impl BandwidthConfig {
 
 /// Ports of the host that lead into the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a member of the file")]
 pub struct PortmapConfig {
     /// Make connections work that come from the host itself or from the pod.
     pub source_nat: bool,

@@ -90,7 +90,7 @@ struct Broken {
 /// Every network that is configured, in the order of their files' base names.
 #[derive(Debug)]
 pub struct Networks {
-    networks: Vec<Network>,
+    usable: Vec<Network>,
     broken: Vec<Broken>,
     warnings: Vec<Warning>,
 }
@@ -124,7 +124,7 @@ impl Networks {
     }
 
     fn assemble(files: Vec<(PathBuf, Result<Network, Guessed>)>) -> Self {
-        let mut all = Self { networks: Vec::new(), broken: Vec::new(), warnings: Vec::new() };
+        let mut all = Self { usable: Vec::new(), broken: Vec::new(), warnings: Vec::new() };
         for (file, found) in files {
             match found {
                 Ok(network) => match all.find(&network.name) {
@@ -132,7 +132,7 @@ impl Networks {
                         let first = first.file.clone();
                         all.warnings.push(Warning::Ignored { file, name: network.name, first });
                     }
-                    None => all.networks.push(network),
+                    None => all.usable.push(network),
                 },
                 Err((name, cause)) => all.broken.push(Broken { name, cause }),
             }
@@ -145,7 +145,7 @@ impl Networks {
             };
             all.add_built_in(network);
         }
-        all.networks.sort_by(|a, b| a.file.cmp(&b.file));
+        all.usable.sort_by(|a, b| a.file.cmp(&b.file));
         all
     }
 
@@ -160,20 +160,20 @@ impl Networks {
             return;
         }
         // Copies of both may have to lie in one folder.
-        if self.networks.iter().any(|other| other.file == network.file) {
+        if self.usable.iter().any(|other| other.file == network.file) {
             network.file = network.file.replacen(".conf", "-built-in.conf", 1);
         }
-        self.networks.push(network);
+        self.usable.push(network);
     }
 
     /// Every network that can be used.
     pub fn all(&self) -> &[Network] {
-        &self.networks
+        &self.usable
     }
 
     /// The network of this name.
     pub fn find(&self, name: &NetworkName) -> Option<&Network> {
-        self.networks.iter().find(|network| network.name == *name)
+        self.usable.iter().find(|network| network.name == *name)
     }
 
     /// The networks that are asked for, in the order of their files, and what was odd on the way.
@@ -189,8 +189,8 @@ impl Networks {
             NetRequest::All(wanted) => (wanted, true),
             NetRequest::Host | NetRequest::Loopback | NetRequest::Namespace(_) => (&[], false),
         };
-        let Self { networks, mut broken, mut warnings } = self;
-        let missing = |w: &&Wanted| !networks.iter().any(|network| network.name == w.name);
+        let Self { usable, mut broken, mut warnings } = self;
+        let missing = |w: &&Wanted| !usable.iter().any(|network| network.name == w.name);
         let missing: Vec<&NetworkName> =
             wanted.iter().filter(missing).map(|wanted| &wanted.name).collect();
         let blamed = |b: &Broken| b.name.as_ref().is_some_and(|name| missing.contains(&name));
@@ -204,7 +204,7 @@ impl Networks {
         }
         warnings.extend(broken.into_iter().map(|broken| Warning::Skipped(broken.cause)));
         let mut selected = Vec::new();
-        for network in networks {
+        for network in usable {
             let named = wanted.iter().find(|wanted| wanted.name == network.name);
             if named.is_some() || every {
                 let args = named.map(|wanted| wanted.args.clone()).unwrap_or_default();

@@ -375,14 +375,15 @@ fn configurations_of_drivers() {
     assert_eq!(flannel.delegate[0], ("bridge".to_owned(), "cbr0".into()));
 }
 
+fn check<T: Debug>(read: fn(&Plugin) -> Result<T, FieldError>, cases: &[(&str, &str)]) {
+    for (members, expected) in cases {
+        let error = self::read(read, members).unwrap_err();
+        assert_eq!(error, format!("f.conf: bad {expected}"), "{members}");
+    }
+}
+
 #[test]
 fn known_members_of_the_wrong_type_are_named() {
-    fn check<T: Debug>(read: fn(&Plugin) -> Result<T, FieldError>, cases: &[(&str, &str)]) {
-        for (members, expected) in cases {
-            let error = self::read(read, members).unwrap_err();
-            assert_eq!(error, format!("f.conf: bad {expected}"), "{members}");
-        }
-    }
     check(
         PtpConfig::read,
         &[
@@ -433,6 +434,10 @@ fn known_members_of_the_wrong_type_are_named() {
             (r#""pciBusID":"..""#, "pciBusID: \"..\" is not a place on the PCI bus"),
         ],
     );
+}
+
+#[test]
+fn known_members_of_settings_are_named() {
     check(
         TuningConfig::read,
         &[

@@ -113,10 +113,10 @@ fn talk(
     limit: Duration,
 ) -> Result<Vec<u8>, ExecError> {
     let (mut stdin, mut stdout) = (running.child.stdin.take(), running.child.stdout.take());
-    for fd in [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd)] {
-        if let Some(fd) = fd {
-            nonblocking(fd).at("fcntl", program)?;
-        }
+    for fd in
+        [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd)].into_iter().flatten()
+    {
+        nonblocking(fd).at("fcntl", program)?;
     }
     let (mut rest, mut bytes) = (input, Vec::new());
     loop {

@@ -11,6 +11,7 @@ mod write;
 
 pub use error::{PluginFailure, code};
 pub use read::ResultError;
+pub(crate) use read::route;
 
 use crate::cidr::Cidr;
 use std::net::IpAddr;
