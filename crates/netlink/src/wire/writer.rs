@@ -46,6 +46,11 @@ impl<'a> Writer<'a> {
         length.is_ok() && !self.too_long
     }
 
+    /// What was asked for has no place in a message: it is not to be sent.
+    pub fn refuse(&mut self) {
+        self.too_long = true;
+    }
+
     /// Bytes as they are: the fixed part of a message.
     pub fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(bytes);
