@@ -33,6 +33,28 @@ pub struct Plugin {
 }
 
 impl Plugin {
+    /// A plugin of this configuration, which follows from what stands in a file.
+    ///
+    /// # Errors
+    /// As for a file.
+    pub fn new(json: &Json, source: &Path) -> Result<Self, FieldError> {
+        read::plugin(&Fields::new(json, source))
+    }
+
+    /// Its allocator as a plugin to be run: the program is the allocator's, the configuration stays that of this plugin.
+    ///
+    /// # Errors
+    /// As [`Self::ipam`].
+    pub fn allocator(&self) -> Result<Option<Self>, FieldError> {
+        let kind = self.ipam()?.map(|ipam| ipam.kind);
+        Ok(kind.map(|kind| Self { kind, json: self.json.clone(), source: self.source.clone() }))
+    }
+
+    /// The file it stands in.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
     /// Its type.
     pub fn kind(&self) -> &PluginType {
         &self.kind

@@ -115,7 +115,7 @@ fn document(file: &Path, text: &[u8]) -> Result<Json, ConfigError> {
 }
 
 /// A plugin, with those of its members checked that have a meaning for every plugin.
-fn plugin(fields: &Fields<'_>) -> Result<Plugin, FieldError> {
+pub(super) fn plugin(fields: &Fields<'_>) -> Result<Plugin, FieldError> {
     let kind = PluginType::parse(fields.text("type")?.unwrap_or_default());
     let kind = kind.map_err(|error| fields.bad("type", error))?;
     let plugin = Plugin { kind, json: fields.json().clone(), source: fields.file().to_owned() };
