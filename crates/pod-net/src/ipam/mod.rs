@@ -9,6 +9,7 @@
 //! Each takes a plugin's `ipam` and what was asked for, and gives a [`CniResult`] without interfaces. Giving an address to
 //! an interface is for the caller.
 
+pub mod dhcp;
 pub mod fixed;
 pub mod host_local;
 
