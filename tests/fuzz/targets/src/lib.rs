@@ -5,6 +5,9 @@
 //! blk rng vsock   a virtio device behind its registers: a driver that does anything, memory that is anything
 //! serial          the serial line
 //! wire            the control wire, in both directions, and what its connections begin with
+//! net-config      files of networks, and what drivers and allocators read in them
+//! net-result      what plugins answer, and the record of a pod's networks
+//! dhcp            what servers and everybody else on a network send
 //! erofs           the writer of EROFS images, on trees of all shapes
 //! ```
 //!
@@ -13,6 +16,7 @@
 mod bytes;
 mod device;
 mod erofs;
+mod net;
 mod wire;
 
 /// A target.
@@ -25,13 +29,16 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "blk", run: device::blk },
     Target { name: "rng", run: device::rng },
     Target { name: "vsock", run: device::vsock },
     Target { name: "serial", run: device::serial },
     Target { name: "wire", run: wire::run },
     Target { name: "erofs", run: erofs::run },
+    Target { name: "net-config", run: net::config },
+    Target { name: "net-result", run: net::result },
+    Target { name: "dhcp", run: net::dhcp },
 ];
 
 /// The target of a name.
