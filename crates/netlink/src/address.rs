@@ -1,7 +1,7 @@
 //! IP addresses of links.
 
 use crate::link::Index;
-use crate::wire::{Malformed, Message, Writer, fixed, flags};
+use crate::wire::{Malformed, Message, Writer, fixed, flags, word};
 use crate::{Dump, Request};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -284,7 +284,7 @@ impl Record {
             return Ok(None);
         }
         let (head, attributes) = fixed::<8>(message.body)?;
-        let [_, length, flags, scope, a, b, c, d] = *head;
+        let [_, length, flags, scope, ..] = *head;
         let (mut far, mut near, mut broadcast, mut label) = (None, None, None, None);
         let mut flags = Flags(flags.into());
         for attribute in attributes {
@@ -300,7 +300,7 @@ impl Record {
         }
         let address = near.or(far).ok_or(Malformed("an address is missing"))?;
         Ok(Some(Self {
-            link: Index(u32::from_ne_bytes([a, b, c, d])),
+            link: Index(word::<4, _>(head)),
             prefix: Prefix { address, length },
             peer: far.filter(|far| *far != address),
             broadcast,

@@ -3,7 +3,7 @@
 use crate::address::family;
 use crate::link::{Index, Mac};
 use crate::route::Family;
-use crate::wire::{Malformed, Message, Writer, fixed, flags};
+use crate::wire::{Malformed, Message, Writer, fixed, flags, word};
 use crate::{Dump, Request};
 use std::fmt;
 use std::net::IpAddr;
@@ -142,14 +142,14 @@ impl Record {
             return Ok(None);
         }
         let (head, attributes) = fixed::<12>(message.body)?;
-        let [_, _, _, _, a, b, c, d, e, f, ..] = *head;
+        let [.., low, high, _, _] = *head;
         let Some(address) = attributes.find(DESTINATION)? else { return Ok(None) };
         let mac = attributes.find(HARDWARE)?.and_then(|mac| mac.exact().ok()).map(Mac);
         Ok(Some(Self {
-            link: Index(u32::from_ne_bytes([a, b, c, d])),
+            link: Index(word::<4, _>(head)),
             address: address.ip()?,
             mac,
-            state: u16::from_ne_bytes([e, f]),
+            state: u16::from_ne_bytes([low, high]),
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::address::{Prefix, Scope, family};
 use crate::link::Index;
-use crate::wire::{Attribute, Malformed, Message, Writer, fixed, flags};
+use crate::wire::{Attribute, Malformed, Message, Writer, fixed, flags, word};
 use crate::{Dump, Request};
 use std::fmt;
 use std::net::IpAddr;
@@ -233,8 +233,8 @@ impl Route {
             return Ok(None);
         }
         let (head, attributes) = fixed::<12>(message.body)?;
-        let [family, length, _, _, table, protocol, scope, kind, a, b, c, d] = *head;
-        let flags = u32::from_ne_bytes([a, b, c, d]);
+        let [family, length, _, _, table, protocol, scope, kind, ..] = *head;
+        let flags = word::<8, _>(head);
         let nothing: IpAddr = match family {
             2 => std::net::Ipv4Addr::UNSPECIFIED.into(),
             10 => std::net::Ipv6Addr::UNSPECIFIED.into(),

@@ -16,7 +16,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 19] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
@@ -41,6 +41,9 @@ const NEEDS: [Need; 17] = [
     Need { what: "/usr/lib/cni/host-local", package: "containernetworking-plugins" },
     // Stops programs at chosen system calls.
     Need { what: "strace", package: "strace" },
+    // Say what is there of networks, and how others write rules.
+    Need { what: "ip", package: "iproute2" },
+    Need { what: "nft", package: "nftables" },
     Need { what: "python3", package: "python3" },
 ];
 

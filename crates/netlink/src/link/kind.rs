@@ -2,23 +2,17 @@
 
 use super::attribute::{INFO, INFO_DATA, INFO_KIND, NAME};
 use super::request::Settings;
-use super::{Change, Index, Name, Which, message};
+use super::{Change, Index, Mac, Name, Which, message};
 use crate::Request;
 use crate::wire::Writer;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 /// A kind of link, with what only this kind has.
 #[derive(Debug, Clone)]
 pub enum Kind<'ns> {
     /// Two ends of a cable.
-    Veth {
-        /// The other end's name.
-        peer: Name,
-        /// The other end's index, where it is chosen.
-        index: Option<Index>,
-        /// What else is said of it: also the namespace it is in.
-        settings: Settings<'ns>,
-    },
+    Veth(Peer<'ns>),
     /// A switch.
     Bridge(Bridge),
     /// A link with a hardware address of its own on its parent.
@@ -35,6 +29,59 @@ pub enum Kind<'ns> {
     Dummy,
     /// A link to which packets can be redirected, so that they queue there.
     Ifb,
+}
+
+/// The other end of a cable. It cannot be brought up while it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'ns> {
+    /// What it is called.
+    pub name: Name,
+    /// Its index, where it is chosen.
+    pub index: Option<Index>,
+    /// The largest packet.
+    pub mtu: Option<u32>,
+    /// Its hardware address.
+    pub mac: Option<Mac>,
+    /// The network namespace it is in, if that is not the socket's.
+    pub namespace: Option<BorrowedFd<'ns>>,
+}
+
+impl<'ns> Peer<'ns> {
+    /// One of which nothing else is said.
+    pub const fn new(name: Name) -> Self {
+        Self { name, index: None, mtu: None, mac: None, namespace: None }
+    }
+
+    /// With this index.
+    #[must_use]
+    pub const fn index(self, index: Index) -> Self {
+        Self { index: Some(index), ..self }
+    }
+
+    /// With packets of up to so many bytes.
+    #[must_use]
+    pub const fn mtu(self, mtu: u32) -> Self {
+        Self { mtu: Some(mtu), ..self }
+    }
+
+    /// With this hardware address.
+    #[must_use]
+    pub const fn mac(self, mac: Mac) -> Self {
+        Self { mac: Some(mac), ..self }
+    }
+
+    /// In this network namespace.
+    #[must_use]
+    pub const fn namespace(self, namespace: BorrowedFd<'ns>) -> Self {
+        Self { namespace: Some(namespace), ..self }
+    }
+
+    fn write(&self, to: &mut Writer<'_>) {
+        Change::default().write(to, self.index.unwrap_or(Index(0)));
+        to.text(NAME, self.name);
+        let (mtu, mac, namespace) = (self.mtu, self.mac, self.namespace);
+        Settings { mtu, mac, namespace, ..Settings::new() }.write(to);
+    }
 }
 
 /// How a bridge works. What is not said is the kernel's choice.
@@ -105,7 +152,7 @@ impl Kind<'_> {
     /// The kernel's word for it.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Veth { .. } => "veth",
+            Self::Veth(_) => "veth",
             Self::Bridge(_) => "bridge",
             Self::Macvlan(_) => "macvlan",
             Self::Macvtap(_) => "macvtap",
@@ -128,12 +175,8 @@ impl Kind<'_> {
 
     fn write_own(&self, to: &mut Writer<'_>) {
         match self {
-            Self::Veth { peer, index, settings } => {
-                to.nested(VETH_PEER, |to| {
-                    settings.change().write(to, index.unwrap_or(Index(0)));
-                    to.text(NAME, peer);
-                    settings.write(to);
-                });
+            Self::Veth(peer) => {
+                to.nested(VETH_PEER, |to| peer.write(to));
             }
             Self::Bridge(bridge) => bridge.write(to),
             Self::Macvlan(mode) | Self::Macvtap(mode) => {

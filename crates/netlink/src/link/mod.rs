@@ -9,11 +9,13 @@ mod port;
 mod record;
 mod request;
 
-pub use kind::{Bridge, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, SetBridge};
+pub use kind::{Bridge, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, Peer, SetBridge};
 pub use name::{BadMac, BadName, Mac, Name};
 pub use port::{Port, PortVlan};
 pub use record::{All, Get, Operstate, Record, Statistics};
-pub use request::{AddAltname, Create, Delete, Master, Move, Rename, Set, Settings, Switch};
+pub use request::{
+    AddAltname, Create, Delete, Master, Move, Rename, Set, SetAlias, Settings, Switch,
+};
 
 use crate::wire::Writer;
 use std::fmt;
@@ -116,9 +118,6 @@ mod attribute {
     pub(super) const FAMILY: u16 = 26;
     pub(super) const GROUP: u16 = 27;
     pub(super) const NAMESPACE: u16 = 28;
-    pub(super) const EXTENSIONS: u16 = 29;
-    pub(super) const QUEUES_OUT: u16 = 31;
-    pub(super) const QUEUES_IN: u16 = 32;
     pub(super) const LINK_NAMESPACE: u16 = 37;
     pub(super) const PROPERTIES: u16 = 52;
     pub(super) const ALTNAME: u16 = 53;

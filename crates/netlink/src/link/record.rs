@@ -2,12 +2,9 @@
 
 use super::attribute as at;
 use super::{Change, Index, Mac, Name, Which, flag, message};
-use crate::wire::{Attribute, Attributes, Malformed, Message, Writer, fixed};
+use crate::wire::{Attribute, Attributes, Malformed, Message, Writer, fixed, word};
 use crate::{Dump, Errno, Query, Request};
 use std::fmt;
-
-/// Leaves the counters out, which take the kernel longer than all else.
-const WITHOUT_STATISTICS: u32 = 1 << 3;
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +39,8 @@ pub struct Record {
     pub alias: Option<String>,
     /// Its further names.
     pub altnames: Vec<String>,
-    /// Its counters, where they were asked for.
-    pub statistics: Option<Statistics>,
+    /// Its counters.
+    pub statistics: Statistics,
 }
 
 /// Whether a link works.
@@ -113,16 +110,15 @@ impl Record {
             return Ok(None);
         }
         let (head, attributes) = fixed::<16>(message.body)?;
-        let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *head;
         let name = attributes.find(at::NAME)?.ok_or(Malformed("a link has no name"))?;
         let mut link = Self {
-            index: Index(u32::from_ne_bytes([a, b, c, d])),
+            index: Index(word::<4, _>(head)),
             name: Name::new(name.bytes()).map_err(|_| Malformed("a link has no proper name"))?,
             kind: None,
             port_of: None,
             mac: None,
             mtu: 0,
-            flags: u32::from_ne_bytes([e, f, g, h]),
+            flags: word::<8, _>(head),
             operstate: Operstate::Unknown,
             master: None,
             parent: None,
@@ -131,7 +127,7 @@ impl Record {
             group: 0,
             alias: None,
             altnames: Vec::new(),
-            statistics: None,
+            statistics: Statistics::default(),
         };
         for attribute in attributes {
             link.take(&attribute?)?;
@@ -150,7 +146,7 @@ impl Record {
             at::ALIAS => self.alias = Some(attribute.text()),
             at::GROUP => self.group = attribute.u32()?,
             at::LINK_NAMESPACE => self.parent_namespace = Some(attribute.i32()?),
-            at::STATISTICS => self.statistics = Some(Statistics::read(attribute)?),
+            at::STATISTICS => self.statistics = Statistics::read(attribute)?,
             at::PROPERTIES => self.altnames = altnames(attribute.nested())?,
             at::INFO => {
                 for inner in attribute.nested() {
@@ -235,7 +231,6 @@ impl Request for Get {
 
     fn write(&self, to: &mut Writer<'_>) {
         self.0.write(to, Change::default());
-        to.u32(at::EXTENSIONS, WITHOUT_STATISTICS);
     }
 }
 
@@ -250,12 +245,7 @@ impl Query for Get {
 
 /// Asks for all links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum All {
-    /// Without their counters.
-    Plain,
-    /// With their counters.
-    WithStatistics,
-}
+pub struct All;
 
 impl fmt::Display for All {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -272,9 +262,6 @@ impl Dump for All {
 
     fn write(&self, to: &mut Writer<'_>) {
         Change::default().write(to, Index(0));
-        if *self == Self::Plain {
-            to.u32(at::EXTENSIONS, WITHOUT_STATISTICS);
-        }
     }
 
     fn read(&self, message: &Message<'_>, into: &mut Vec<Record>) -> Result<(), Malformed> {

@@ -26,7 +26,7 @@ pub enum Master {
 }
 
 /// What is said of a link of any kind, when it is made or later. What is not said stays as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Settings<'ns> {
     /// Whether it is up.
     pub up: Option<Switch>,
@@ -36,14 +36,10 @@ pub struct Settings<'ns> {
     pub mac: Option<Mac>,
     /// What it belongs to.
     pub master: Option<Master>,
-    /// A text about it.
-    pub alias: Option<String>,
     /// The number of a group of links.
     pub group: Option<u32>,
     /// How many packets may wait.
     pub queue_length: Option<u32>,
-    /// How many queues it has for each direction. Only when it is made.
-    pub queues: Option<u32>,
     /// Whether it hears packets for others.
     pub promiscuous: Option<Switch>,
     /// Whether it hears all multicast packets.
@@ -94,12 +90,6 @@ impl<'ns> Settings<'ns> {
         Self { master: Some(Master::None), ..self }
     }
 
-    /// A text about it.
-    #[must_use]
-    pub fn alias(self, alias: impl Into<String>) -> Self {
-        Self { alias: Some(alias.into()), ..self }
-    }
-
     /// The number of a group of links.
     #[must_use]
     pub fn group(self, group: u32) -> Self {
@@ -148,9 +138,6 @@ impl<'ns> Settings<'ns> {
         if let Some(mac) = self.mac {
             to.attribute(at::ADDRESS, &mac.0);
         }
-        if let Some(alias) = &self.alias {
-            to.attribute(at::ALIAS, alias.as_bytes());
-        }
         let master = self.master.map(|master| match master {
             Master::None => 0,
             Master::Index(index) => index.0,
@@ -160,8 +147,6 @@ impl<'ns> Settings<'ns> {
             (at::MASTER, master),
             (at::GROUP, self.group),
             (at::QUEUE_LENGTH, self.queue_length),
-            (at::QUEUES_OUT, self.queues),
-            (at::QUEUES_IN, self.queues),
         ];
         for (kind, number) in numbers {
             if let Some(number) = number {
@@ -217,8 +202,8 @@ impl<'ns> Create<'ns> {
 impl fmt::Display for Create<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "create {} {}", self.kind.word(), self.name)?;
-        if let Kind::Veth { peer, .. } = &self.kind {
-            write!(to, " with peer {peer}")?;
+        if let Kind::Veth(peer) = &self.kind {
+            write!(to, " with peer {}", peer.name)?;
         }
         match self.parent {
             Some(parent) => write!(to, " on link {parent}"),
@@ -347,6 +332,32 @@ impl Request for Move<'_> {
             to.text(at::NAME, name);
         }
         to.attribute(at::NAMESPACE, &self.namespace.as_raw_fd().to_ne_bytes());
+    }
+}
+
+/// Writes a text about a link, of up to 255 bytes. One that is being made takes none.
+#[derive(Debug, Clone)]
+pub struct SetAlias {
+    /// Which.
+    pub which: Which,
+    /// The text. Without any it has none.
+    pub alias: String,
+}
+
+impl fmt::Display for SetAlias {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "describe link {}", self.which)
+    }
+}
+
+impl Request for SetAlias {
+    fn kind(&self) -> u16 {
+        message::NEW
+    }
+
+    fn write(&self, to: &mut Writer<'_>) {
+        self.which.write(to, Change::default());
+        to.attribute(at::ALIAS, self.alias.as_bytes());
     }
 }
 

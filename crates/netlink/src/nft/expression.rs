@@ -362,8 +362,8 @@ pub enum Expression {
 
 /// Routes are asked about the destination.
 pub(super) const FIB_DESTINATION: u32 = 2;
-/// A port was said.
-pub(super) const NAT_PORT: u32 = 0x2;
+/// What the kernel adds itself where there is an address, and a port.
+pub(super) const NAT_IMPLIED: u32 = 0x1 | 0x2;
 /// Ports are chosen at random.
 pub(super) const NAT_RANDOM: u32 = 0x10;
 const LOOKUP_INVERTED: u32 = 1;
@@ -557,10 +557,8 @@ impl Expression {
                     to.be32(at::NAT_FLAGS, *flags);
                 }
             }
-            Self::Masquerade { flags } => {
-                if *flags != 0 {
-                    to.be32(at::MASQUERADE_FLAGS, *flags);
-                }
+            Self::Masquerade { flags } if *flags != 0 => {
+                to.be32(at::MASQUERADE_FLAGS, *flags);
             }
             Self::Redirect { port, flags } => {
                 if let Some(port) = port {

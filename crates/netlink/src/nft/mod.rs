@@ -172,20 +172,20 @@ mod message {
     use super::SUBSYSTEM;
 
     pub(super) const NEW_TABLE: u16 = SUBSYSTEM;
-    pub(super) const GET_TABLE: u16 = SUBSYSTEM | 1;
-    pub(super) const DELETE_TABLE: u16 = SUBSYSTEM | 2;
-    pub(super) const NEW_CHAIN: u16 = SUBSYSTEM | 3;
-    pub(super) const GET_CHAIN: u16 = SUBSYSTEM | 4;
-    pub(super) const DELETE_CHAIN: u16 = SUBSYSTEM | 5;
-    pub(super) const NEW_RULE: u16 = SUBSYSTEM | 6;
-    pub(super) const GET_RULE: u16 = SUBSYSTEM | 7;
-    pub(super) const DELETE_RULE: u16 = SUBSYSTEM | 8;
-    pub(super) const NEW_SET: u16 = SUBSYSTEM | 9;
-    pub(super) const GET_SET: u16 = SUBSYSTEM | 10;
-    pub(super) const DELETE_SET: u16 = SUBSYSTEM | 11;
-    pub(super) const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
-    pub(super) const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
-    pub(super) const DELETE_ELEMENTS: u16 = SUBSYSTEM | 14;
-    pub(super) const NEW_GENERATION: u16 = SUBSYSTEM | 15;
-    pub(super) const GET_GENERATION: u16 = SUBSYSTEM | 16;
+    pub(super) const GET_TABLE: u16 = SUBSYSTEM | 0x1;
+    pub(super) const DELETE_TABLE: u16 = SUBSYSTEM | 0x2;
+    pub(super) const NEW_CHAIN: u16 = SUBSYSTEM | 0x3;
+    pub(super) const GET_CHAIN: u16 = SUBSYSTEM | 0x4;
+    pub(super) const DELETE_CHAIN: u16 = SUBSYSTEM | 0x5;
+    pub(super) const NEW_RULE: u16 = SUBSYSTEM | 0x6;
+    pub(super) const GET_RULE: u16 = SUBSYSTEM | 0x7;
+    pub(super) const DELETE_RULE: u16 = SUBSYSTEM | 0x8;
+    pub(super) const NEW_SET: u16 = SUBSYSTEM | 0x9;
+    pub(super) const GET_SET: u16 = SUBSYSTEM | 0xa;
+    pub(super) const DELETE_SET: u16 = SUBSYSTEM | 0xb;
+    pub(super) const NEW_ELEMENTS: u16 = SUBSYSTEM | 0xc;
+    pub(super) const GET_ELEMENTS: u16 = SUBSYSTEM | 0xd;
+    pub(super) const DELETE_ELEMENTS: u16 = SUBSYSTEM | 0xe;
+    pub(super) const NEW_GENERATION: u16 = SUBSYSTEM | 0xf;
+    pub(super) const GET_GENERATION: u16 = SUBSYSTEM | 0x10;
 }

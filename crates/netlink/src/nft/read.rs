@@ -1,6 +1,6 @@
 //! Reads the steps of a rule. What is not known, or has something that is not known, is kept as it came.
 
-use super::expression::at;
+use super::expression::{NAT_IMPLIED, at};
 use super::{
     Ct, Expression, FibResult, Header, Meta, NatKind, Register, Reject, Test, Verdict, rule,
 };
@@ -197,7 +197,7 @@ fn nat(parts: &Parts<'_>) -> Result<Option<Expression>, Malformed> {
     let same = parts.register(at::NAT_ADDRESS_END)?.is_none_or(|end| Some(end) == address)
         && parts.register(at::NAT_PORT_END)?.is_none_or(|end| Some(end) == port);
     let family = parts.number(at::NAT_FAMILY)?.and_then(|family| u8::try_from(family).ok());
-    let flags = parts.number(at::NAT_FLAGS)?.unwrap_or(0);
+    let flags = parts.number(at::NAT_FLAGS)?.unwrap_or(0) & !NAT_IMPLIED;
     let nat = family.map(|family| Expression::Nat { kind, family, address, port, flags });
     Ok(nat.filter(|_| same))
 }
@@ -213,7 +213,7 @@ fn masquerade(parts: &Parts<'_>) -> Result<Option<Expression>, Malformed> {
 fn redirect(parts: &Parts<'_>) -> Result<Option<Expression>, Malformed> {
     let port = parts.register(at::REDIRECT_PORT)?;
     let same = parts.register(at::REDIRECT_PORT_END)?.is_none_or(|end| Some(end) == port);
-    let flags = parts.number(at::REDIRECT_FLAGS)?.unwrap_or(0);
+    let flags = parts.number(at::REDIRECT_FLAGS)?.unwrap_or(0) & !NAT_IMPLIED;
     Ok(same.then_some(Expression::Redirect { port, flags }))
 }
 

@@ -1,6 +1,6 @@
 //! Rules: written as their text reads, found by their comments, deleted by their handles.
 
-use super::expression::{FIB_DESTINATION, NAT_PORT, NAT_RANDOM};
+use super::expression::{FIB_DESTINATION, NAT_RANDOM};
 use super::read::expressions;
 use super::userdata::{comment, write_comment};
 use super::{
@@ -304,17 +304,21 @@ impl Rule {
 
     fn nat(self, kind: NatKind, address: IpAddr, port: Option<u16>) -> Self {
         let to = Register::FIRST;
-        let nat = |port, flags| Expression::Nat {
-            kind,
-            family: family(address),
-            address: Some(to),
-            port,
-            flags,
-        };
         let rule = self.then(Expression::Immediate { to, value: Value::from(address).bytes() });
-        let Some(port) = port else { return rule.then(nat(None, 0)) };
-        let (second, value) = (to.after(4), Value::Port(port).bytes());
-        rule.then(Expression::Immediate { to: second, value }).then(nat(Some(second), NAT_PORT))
+        let (family, address, second) = (family(address), Some(to), to.after(4));
+        match port {
+            None => rule.then(Expression::Nat { kind, family, address, port: None, flags: 0 }),
+            Some(port) => {
+                let (value, port) = (Value::Port(port).bytes(), Some(second));
+                rule.then(Expression::Immediate { to: second, value }).then(Expression::Nat {
+                    kind,
+                    family,
+                    address,
+                    port,
+                    flags: 0,
+                })
+            }
+        }
     }
 
     /// `masquerade`.
@@ -334,7 +338,7 @@ impl Rule {
     pub fn redirect(self, port: u16) -> Self {
         let (to, value) = (Register::FIRST, Value::Port(port).bytes());
         self.then(Expression::Immediate { to, value })
-            .then(Expression::Redirect { port: Some(to), flags: NAT_PORT })
+            .then(Expression::Redirect { port: Some(to), flags: 0 })
     }
 
     /// `counter`.

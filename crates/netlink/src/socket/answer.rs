@@ -110,22 +110,30 @@ fn explain(errno: Errno, flags: u16, attributes: &[u8]) -> Result<Refusal, Malfo
     Ok(refusal)
 }
 
+/// The end of a list.
+#[derive(Debug)]
+enum End {
+    Ahead,
+    Reached,
+    Refused(Refusal),
+}
+
 /// A list that is being received.
 #[derive(Debug)]
 pub(super) struct Gathered<T> {
     sequence: u32,
     items: Vec<T>,
     interrupted: bool,
-    end: Option<Option<Refusal>>,
+    end: End,
 }
 
 impl<T> Gathered<T> {
     pub(super) const fn new(sequence: u32) -> Self {
-        Self { sequence, items: Vec::new(), interrupted: false, end: None }
+        Self { sequence, items: Vec::new(), interrupted: false, end: End::Ahead }
     }
 
     pub(super) const fn is_over(&self) -> bool {
-        self.end.is_some()
+        !matches!(self.end, End::Ahead)
     }
 
     /// Something of it is missing.
@@ -144,7 +152,7 @@ impl<T> Gathered<T> {
             self.interrupted |= message.flags & flags::DUMP_INTERRUPTED != 0;
             match answer {
                 Answer::Done(outcome) => {
-                    self.end = Some(outcome);
+                    self.end = outcome.map_or(End::Reached, End::Refused);
                     return Ok(());
                 }
                 Answer::Part => read(&message, &mut self.items)?,
@@ -155,11 +163,11 @@ impl<T> Gathered<T> {
 
     /// The list, or nothing if it changed while it was made.
     pub(super) fn finish(self) -> Result<Option<Vec<T>>, Refusal> {
-        match self.end.flatten() {
+        match self.end {
             // A list of nf_tables says this where the others set the flag.
-            Some(refusal) if refusal.errno == Errno::INTR => Ok(None),
-            Some(refusal) => Err(refusal),
-            None => Ok((!self.interrupted).then_some(self.items)),
+            End::Refused(refusal) if refusal.errno == Errno::INTR => Ok(None),
+            End::Refused(refusal) => Err(refusal),
+            End::Ahead | End::Reached => Ok((!self.interrupted).then_some(self.items)),
         }
     }
 }

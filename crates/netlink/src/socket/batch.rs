@@ -21,6 +21,13 @@ struct Entry {
     sound: bool,
 }
 
+/// How much may go out at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    pub(super) requests: usize,
+}
+
 /// A part of a batch that goes out at once.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -94,15 +101,17 @@ impl Batch {
         self.entries.get(index).map_or(self.bytes.len(), |entry| entry.start)
     }
 
-    /// As many requests from this one on as fit into so many bytes, but one at least.
-    pub(super) fn piece(&self, from: usize, most: usize) -> Option<Piece> {
+    /// As many requests from this one on as may go out at once, but one at least.
+    pub(super) fn piece(&self, from: usize, limit: Limit) -> Option<Piece> {
         if from >= self.entries.len() {
             return None;
         }
         let start = self.start(from);
-        let fits =
-            |index: &usize| self.start(index.saturating_add(1)).saturating_sub(start) <= most;
-        let further = (from.saturating_add(1)..self.entries.len()).take_while(fits).count();
+        let fits = |index: &usize| {
+            self.start(index.saturating_add(1)).saturating_sub(start) <= limit.bytes
+        };
+        let end = self.entries.len().min(from.saturating_add(limit.requests));
+        let further = (from.saturating_add(1)..end).take_while(fits).count();
         let last = from.saturating_add(further);
         let end = last.saturating_add(1);
         Some(Piece { bytes: start..self.start(end), requests: from..end, last, decisive: last })

@@ -13,7 +13,7 @@ pub use error::{Cause, RequestError};
 
 use crate::wire::{Header, Malformed, Message, Messages, Writer, flags};
 use answer::Gathered;
-use batch::Piece;
+use batch::{Limit, Piece};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, sockopt};
 use std::cell::{Cell, RefCell};
@@ -28,8 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DATAGRAM: usize = 64 << 10;
 /// How many bytes of answers may wait. Each takes the kernel's overhead beside its own length.
 const WAITING: usize = 1 << 20;
-/// How many bytes may be sent at once without asking for room.
-const SENT: usize = 128 << 10;
+/// What is sent at once without asking for room: the answers of so many requests fit into the smallest buffer that a host
+/// gives.
+const SENT: Limit = Limit { bytes: 128 << 10, requests: 64 };
 /// How often a list is tried that changes while it is read.
 const TRIES: usize = 16;
 
@@ -129,7 +130,7 @@ impl Socket {
     }
 
     /// Does what the batch says, in order. All requests are tried, also those that follow one that fails; the first
-    /// failure is returned. What is in one batch is sent at once as long as it is not larger than 128 KiB.
+    /// failure is returned. Up to 64 requests of up to 128 KiB are sent at once.
     pub fn run(&self, mut batch: Batch) -> Result<Vec<Reply>, RequestError> {
         batch.sound()?;
         let mut replies = batch.replies();
@@ -149,7 +150,9 @@ impl Socket {
         let mut replies = batch.replies();
         let Some(piece) = batch.bracketed() else { return Ok(()) };
         let length = piece.bytes.len();
-        if length > SENT && sockopt::set_socket_send_buffer_size_force(&self.fd, length).is_err() {
+        if length > SENT.bytes
+            && sockopt::set_socket_send_buffer_size_force(&self.fd, length).is_err()
+        {
             // Without the right to more than the host's limit, this is the most there is.
             let asked = sockopt::set_socket_send_buffer_size(&self.fd, length);
             asked.map_err(|errno| batch.error(0, Cause::Send(errno)))?;

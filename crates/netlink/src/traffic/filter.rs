@@ -2,7 +2,7 @@
 
 use super::{Handle, KIND, OPTIONS, head};
 use crate::link::Index;
-use crate::wire::{Malformed, Message, Writer, fixed, flags};
+use crate::wire::{Malformed, Message, Writer, fixed, flags, word};
 use crate::{Dump, Request};
 use std::fmt;
 
@@ -212,12 +212,11 @@ impl Dump for Filters {
             return Ok(());
         }
         let (head, attributes) = fixed::<20>(message.body)?;
-        let [_, _, _, _, _, _, _, _, a, b, c, d, .., e, f, g, h] = *head;
-        let [high, low, ..] = u32::from_ne_bytes([e, f, g, h]).to_be_bytes();
+        let [high, low, ..] = word::<16, _>(head).to_be_bytes();
         into.push(FilterRecord {
             kind: attributes.find(KIND)?.map(|kind| kind.text()).unwrap_or_default(),
             priority: u16::from_be_bytes([high, low]),
-            handle: Handle(u32::from_ne_bytes([a, b, c, d])),
+            handle: Handle(word::<8, _>(head)),
         });
         Ok(())
     }

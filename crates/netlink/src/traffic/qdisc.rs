@@ -2,7 +2,7 @@
 
 use super::{Handle, KIND, OPTIONS, head};
 use crate::link::Index;
-use crate::wire::{Malformed, Message, Writer, fixed, flags};
+use crate::wire::{Malformed, Message, Writer, fixed, flags, word};
 use crate::{Dump, Request};
 use std::fmt;
 use std::time::Duration;
@@ -198,8 +198,7 @@ impl Dump for Qdiscs {
             return Ok(());
         }
         let (head, attributes) = fixed::<20>(message.body)?;
-        let [_, _, _, _, a, b, c, d, e, f, g, h, i, j, k, l, ..] = *head;
-        let link = Index(u32::from_ne_bytes([a, b, c, d]));
+        let link = Index(word::<4, _>(head));
         if link != self.0 {
             return Ok(());
         }
@@ -209,8 +208,8 @@ impl Dump for Qdiscs {
         into.push(QdiscRecord {
             link,
             kind,
-            handle: Handle(u32::from_ne_bytes([e, f, g, h])),
-            parent: Handle(u32::from_ne_bytes([i, j, k, l])),
+            handle: Handle(word::<8, _>(head)),
+            parent: Handle(word::<12, _>(head)),
             rate,
         });
         Ok(())

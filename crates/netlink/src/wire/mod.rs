@@ -8,7 +8,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{Attribute, Attributes, Malformed, Message, Messages, fixed};
+pub use reader::{Attribute, Attributes, Malformed, Message, Messages, fixed, word};
 pub use writer::{Header, Writer};
 
 /// The length of a message's header.

@@ -82,6 +82,13 @@ pub fn fixed<const N: usize>(body: &[u8]) -> Result<(&[u8; N], Attributes<'_>), 
     Ok((head, Attributes::new(body.get(aligned(N)..).unwrap_or_default())))
 }
 
+/// The number in four bytes of a fixed part.
+pub fn word<const AT: usize, const N: usize>(head: &[u8; N]) -> u32 {
+    const { assert!(AT <= N && N - AT >= 4, "the fixed part has it") };
+    let bytes = head.get(AT..).and_then(<[u8]>::first_chunk::<4>);
+    u32::from_ne_bytes(bytes.copied().unwrap_or_default())
+}
+
 /// One attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribute<'a> {
