@@ -315,6 +315,7 @@ impl Field {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests know their lengths")]
 mod tests {
     use super::*;
 

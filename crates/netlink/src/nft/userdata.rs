@@ -57,6 +57,7 @@ pub(super) fn find(mut userdata: &[u8], kind: u8) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests know their lengths")]
 mod tests {
     use super::*;
 

@@ -7,6 +7,14 @@ mod answer;
 mod batch;
 mod error;
 
+#[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests know their lengths"
+)]
+mod tests;
+
 pub use answer::{Answer, Refusal, classify};
 pub use batch::{Batch, Received, Reply};
 pub use error::{Cause, RequestError};
@@ -80,6 +88,17 @@ pub struct Socket {
     fd: OwnedFd,
     next: Cell<u32>,
     buffer: RefCell<Vec<u8>>,
+    trust: Trust,
+}
+
+/// Whose datagrams are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// The kernel's: other processes can send to a netlink socket, too.
+    Kernel,
+    /// Anybody's: of a pair of sockets, both are ours.
+    #[cfg(test)]
+    Anybody,
 }
 
 impl Socket {
@@ -110,7 +129,7 @@ impl Socket {
         if sockopt::set_socket_recv_buffer_size_force(&fd, WAITING).is_err() {
             sockopt::set_socket_recv_buffer_size(&fd, WAITING)?;
         }
-        Ok(Self { fd, next: Cell::new(1), buffer: RefCell::default() })
+        Ok(Self { fd, next: Cell::new(1), buffer: RefCell::default(), trust: Trust::Kernel })
     }
 
     /// Does one thing.
@@ -172,8 +191,10 @@ impl Socket {
         let start = piece.requests.start;
         self.send(bytes).map_err(|errno| batch.error(start, Cause::Send(errno)))?;
         let mut failure: Option<(usize, RequestError)> = None;
+        // What there is an answer to has been done when the request is sent: where answers were lost, none will follow.
+        let mut wait = RecvFlags::empty();
         loop {
-            let received = self.receive(|datagram| {
+            let received = self.receive(wait, |datagram| {
                 let mut over = false;
                 for message in Messages::new(datagram) {
                     let message = message?;
@@ -211,6 +232,11 @@ impl Socket {
             match received {
                 Ok(true) => return Ok(failure.map(|(_, error)| error)),
                 Ok(false) => {}
+                Err(Cause::Receive(Errno::NOBUFS)) => wait = RecvFlags::DONTWAIT,
+                Err(Cause::Late) if wait == RecvFlags::DONTWAIT => {
+                    let lost = || batch.error(start, Cause::Receive(Errno::NOBUFS));
+                    return Err(failure.map_or_else(lost, |(_, error)| error));
+                }
                 Err(cause) => return Err(batch.error(start, cause)),
             }
         }
@@ -232,7 +258,9 @@ impl Socket {
             self.send(&bytes).map_err(|errno| fail(Cause::Send(errno)))?;
             let mut gathered = Gathered::new(sequence);
             while !gathered.is_over() {
-                match self.receive(|datagram| gathered.take(datagram, |m, i| question.read(m, i))) {
+                match self.receive(RecvFlags::empty(), |datagram| {
+                    gathered.take(datagram, |m, i| question.read(m, i))
+                }) {
                     Ok(()) => {}
                     // Something is missing: it is read to its end and begun anew.
                     Err(Cause::Receive(Errno::NOBUFS)) => gathered.interrupt(),
@@ -262,7 +290,11 @@ impl Socket {
     }
 
     /// One datagram of the kernel.
-    fn receive<T>(&self, mut with: impl FnMut(&[u8]) -> Result<T, Malformed>) -> Result<T, Cause> {
+    fn receive<T>(
+        &self,
+        wait: RecvFlags,
+        mut with: impl FnMut(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, Cause> {
         let mut buffer = self.buffer.borrow_mut();
         loop {
             buffer.clear();
@@ -270,7 +302,7 @@ impl Socket {
             // With this flag, the length is that of the datagram, not of what fits.
             let asked = rustix::io::retry_on_intr(|| {
                 let room = rustix::buffer::spare_capacity(&mut buffer);
-                rustix::net::recvfrom(&self.fd, room, RecvFlags::TRUNC)
+                rustix::net::recvfrom(&self.fd, room, RecvFlags::TRUNC | wait)
             });
             let (_, length, sender) = match asked {
                 Err(Errno::AGAIN) => return Err(Cause::Late),
@@ -278,8 +310,7 @@ impl Socket {
             };
             let sender =
                 sender.and_then(|address| netlink::SocketAddrNetlink::try_from(address).ok());
-            // Other processes can send to this socket, too.
-            if sender.is_none_or(|address| address.pid() != 0) {
+            if self.trust == Trust::Kernel && sender.is_none_or(|address| address.pid() != 0) {
                 continue;
             }
             if length > buffer.len() {

@@ -1,4 +1,6 @@
-use crate::{Namespace, alone, json, name, output};
+//! Tables, chains and rules, beside those that nft makes of the same in its own words.
+
+use crate::ground::{Namespace, alone, json, name, output};
 use netlink::address::{self, Prefix};
 use netlink::link::{Create, Index, Kind, Peer, Set as SetLink, Settings};
 use netlink::nft::{
@@ -9,7 +11,8 @@ use netlink::nft::{
 };
 use netlink::route::{self, Route};
 use netlink::{Batch, Errno, RequestError, Socket};
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
@@ -153,7 +156,7 @@ fn compare(family: Family, rules: &[(Rule, &'static str)]) {
     .unwrap();
     let mut text = format!("table {family} rkt {{ {CHAINS} }}\n");
     for (_, rule) in rules {
-        text += &format!("add rule {family} rkt {} {rule}\n", chain_for(rule));
+        writeln!(text, "add rule {family} rkt {} {rule}", chain_for(rule)).unwrap();
     }
     let (ours, theirs) = (listed(), as_nft_writes(&text));
     let pairs =
@@ -475,6 +478,6 @@ fn connections_are_led_into_a_pod() {
             changes.add(&FlushChain(IP.chain("out"))).add(&DeleteSet(map));
         })
         .unwrap();
-        assert!(TcpStream::connect("10.98.0.1:18080").is_err());
+        TcpStream::connect("10.98.0.1:18080").unwrap_err();
     });
 }

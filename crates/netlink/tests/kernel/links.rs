@@ -1,4 +1,6 @@
-use crate::{Namespace, alone, index, json, lacking, name, shown};
+//! Links of each kind, and what is said of them.
+
+use crate::ground::{Namespace, alone, index, json, lacking, name, shown};
 use netlink::link::{
     AddAltname, All, Bridge, Create, Delete, Get, Index, IpvlanFlag, IpvlanMode, Kind, Mac,
     MacvlanMode, Move, Operstate, Peer, Port, PortVlan, Rename, Set, SetAlias, SetBridge, Settings,

@@ -1,4 +1,6 @@
-use crate::{Namespace, alone, json, name};
+//! Addresses, routes, rules and neighbours.
+
+use crate::ground::{Namespace, alone, json, name};
 use netlink::address::{self, Flags, Prefix, Scope};
 use netlink::link::{Create, Index, Kind, Mac, Peer, Set, Settings};
 use netlink::neighbour;

@@ -1,5 +1,7 @@
+//! Sets, maps and their elements, beside those that nft makes.
+
 use crate::filter::{as_nft_writes, changing, listed};
-use crate::{alone, name};
+use crate::ground::{alone, name};
 use netlink::address::Prefix;
 use netlink::nft::{
     AddChain, AddRule, AddSet, AddTable, Base, ChainKind, Element, ElementValue, Elements,

@@ -1,4 +1,6 @@
-use crate::{Namespace, alone, index, json, lacking, name, output};
+//! Queues, and packets that are sent elsewhere.
+
+use crate::ground::{Namespace, alone, index, json, lacking, name, output};
 use netlink::address::{self, Prefix};
 use netlink::link::{Create, Index, Kind, Peer, Set, Settings};
 use netlink::traffic::{
