@@ -1,9 +1,8 @@
 //! Elements of sets and maps.
 
-use super::expression::at;
-use super::read::verdict;
+use super::expression::verdict;
 use super::userdata::{comment, write_comment};
-use super::{Existing, Set, SetData, SetName, Value, Verdict, head, message, rule};
+use super::{Existing, LIST_ELEMENT, Set, SetData, SetName, Value, Verdict, head, message};
 use crate::address::Prefix;
 use crate::wire::{Attribute, Malformed, Message, Writer, fixed};
 use crate::{Dump, Request};
@@ -19,6 +18,8 @@ const DATA: u16 = 2;
 const FLAGS: u16 = 3;
 const USERDATA: u16 = 6;
 const KEY_END: u16 = 10;
+
+const DATA_VALUE: u16 = 1;
 
 const INTERVAL_END: u32 = 1;
 
@@ -103,7 +104,7 @@ impl Element {
         for (kind, key) in [(KEY, Some(&self.key)), (KEY_END, self.key_end.as_ref())] {
             if let Some(key) = key {
                 to.nested(kind, |to| {
-                    to.attribute(at::DATA_VALUE, key);
+                    to.attribute(DATA_VALUE, key);
                 });
             }
         }
@@ -118,7 +119,7 @@ impl Element {
             }
             ElementValue::Bytes(bytes) => {
                 to.nested(DATA, |to| {
-                    to.attribute(at::DATA_VALUE, bytes);
+                    to.attribute(DATA_VALUE, bytes);
                 });
             }
         }
@@ -150,7 +151,7 @@ fn write_list(
     to.text(TABLE, set.table.name).text(SET, set.name);
     to.nested(ELEMENTS, |to| {
         for element in elements {
-            to.nested(rule::LIST_ELEMENT, |to| write(element, to));
+            to.nested(LIST_ELEMENT, |to| write(element, to));
         }
     });
 }
@@ -259,7 +260,7 @@ impl Dump for Elements<'_> {
         let Some(list) = attributes.find(ELEMENTS)? else { return Ok(()) };
         for attribute in list.nested() {
             let attribute = attribute?;
-            if attribute.kind == rule::LIST_ELEMENT {
+            if attribute.kind == LIST_ELEMENT {
                 into.push(self.read_element(&attribute)?);
             }
         }
@@ -272,7 +273,7 @@ impl Elements<'_> {
         let mut element = Element::new(&[]);
         for attribute in attribute.nested() {
             let attribute = attribute?;
-            let value = || attribute.nested().find(at::DATA_VALUE);
+            let value = || attribute.nested().find(DATA_VALUE);
             match attribute.kind {
                 KEY => element.key = value()?.map(|key| key.value.to_owned()).unwrap_or_default(),
                 KEY_END => element.key_end = value()?.map(|key| key.value.to_owned()),

@@ -11,7 +11,6 @@
 mod chain;
 mod element;
 mod expression;
-mod read;
 mod rule;
 mod set;
 mod transaction;
@@ -34,6 +33,9 @@ pub use types::{Field, Protocol, Type, Value};
 
 use crate::wire::Writer;
 use std::fmt;
+
+/// An element of any list.
+const LIST_ELEMENT: u16 = 1;
 
 /// The part of netfilter that this is.
 const SUBSYSTEM: u16 = 10 << 8;

@@ -89,6 +89,11 @@ impl<'a> Writer<'a> {
         self
     }
 
+    /// An attribute of attributes that are written already.
+    pub fn nested_bytes(&mut self, kind: u16, inner: &[u8]) -> &mut Self {
+        self.attribute(kind | NESTED, inner)
+    }
+
     fn open(&mut self, kind: u16) -> usize {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 2]);

@@ -9,6 +9,7 @@
 //! net-result      what plugins answer, and the record of a pod's networks
 //! dhcp            what servers and everybody else on a network send
 //! erofs           the writer of EROFS images, on trees of all shapes
+//! netlink         answers of the kernel about networks and its packet filter
 //! ```
 //!
 //! `tests/replay.rs` runs what the corpus holds; `cargo xtask fuzz NAME` looks for more.
@@ -17,6 +18,7 @@ mod bytes;
 mod device;
 mod erofs;
 mod net;
+mod netlink;
 mod wire;
 
 /// A target.
@@ -29,13 +31,14 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "blk", run: device::blk },
     Target { name: "rng", run: device::rng },
     Target { name: "vsock", run: device::vsock },
     Target { name: "serial", run: device::serial },
     Target { name: "wire", run: wire::run },
     Target { name: "erofs", run: erofs::run },
+    Target { name: "netlink", run: netlink::run },
     Target { name: "net-config", run: net::config },
     Target { name: "net-result", run: net::result },
     Target { name: "dhcp", run: net::dhcp },

@@ -1,6 +1,10 @@
 //! What a rule is made of: steps that load into registers, compare, change and decide.
 
-use crate::wire::Writer;
+mod at;
+mod read;
+mod write;
+
+pub(super) use read::{expressions, verdict};
 
 /// Four bytes that a rule works with, by their number from 0 to 15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,15 +62,6 @@ impl Verdict {
             Self::Goto(_) => -4,
             Self::Return => -5,
         }
-    }
-
-    pub(super) fn write(&self, to: &mut Writer<'_>) {
-        to.nested(at::DATA_VERDICT, |to| {
-            to.attribute(at::VERDICT_CODE, &self.code().to_be_bytes());
-            if let Self::Jump(chain) | Self::Goto(chain) = self {
-                to.text(at::VERDICT_CHAIN, chain);
-            }
-        });
     }
 }
 
@@ -366,77 +361,6 @@ pub(super) const FIB_DESTINATION: u32 = 2;
 pub(super) const NAT_IMPLIED: u32 = 0x1 | 0x2;
 /// Ports are chosen at random.
 pub(super) const NAT_RANDOM: u32 = 0x10;
-const LOOKUP_INVERTED: u32 = 1;
-
-/// Numbers of attributes.
-pub(super) mod at {
-    pub(in super::super) const NAME: u16 = 1;
-    pub(in super::super) const DATA: u16 = 2;
-
-    pub(in super::super) const DATA_VALUE: u16 = 1;
-    pub(in super::super) const DATA_VERDICT: u16 = 2;
-    pub(in super::super) const VERDICT_CODE: u16 = 1;
-    pub(in super::super) const VERDICT_CHAIN: u16 = 2;
-
-    pub(in super::super) const META_TO: u16 = 1;
-    pub(in super::super) const META_KEY: u16 = 2;
-    pub(in super::super) const META_FROM: u16 = 3;
-
-    pub(in super::super) const PAYLOAD_TO: u16 = 1;
-    pub(in super::super) const PAYLOAD_HEADER: u16 = 2;
-    pub(in super::super) const PAYLOAD_OFFSET: u16 = 3;
-    pub(in super::super) const PAYLOAD_LENGTH: u16 = 4;
-    pub(in super::super) const PAYLOAD_FROM: u16 = 5;
-
-    pub(in super::super) const COMPARE_FROM: u16 = 1;
-    pub(in super::super) const COMPARE_TEST: u16 = 2;
-    pub(in super::super) const COMPARE_WITH: u16 = 3;
-
-    pub(in super::super) const BITWISE_FROM: u16 = 1;
-    pub(in super::super) const BITWISE_TO: u16 = 2;
-    pub(in super::super) const BITWISE_LENGTH: u16 = 3;
-    pub(in super::super) const BITWISE_MASK: u16 = 4;
-    pub(in super::super) const BITWISE_XOR: u16 = 5;
-    pub(in super::super) const BITWISE_WHAT: u16 = 6;
-
-    pub(in super::super) const LOOKUP_SET: u16 = 1;
-    pub(in super::super) const LOOKUP_FROM: u16 = 2;
-    pub(in super::super) const LOOKUP_TO: u16 = 3;
-    pub(in super::super) const LOOKUP_FLAGS: u16 = 5;
-
-    pub(in super::super) const IMMEDIATE_TO: u16 = 1;
-    pub(in super::super) const IMMEDIATE_VALUE: u16 = 2;
-
-    pub(in super::super) const CT_TO: u16 = 1;
-    pub(in super::super) const CT_KEY: u16 = 2;
-    pub(in super::super) const CT_DIRECTION: u16 = 3;
-    pub(in super::super) const CT_FROM: u16 = 4;
-
-    pub(in super::super) const FIB_TO: u16 = 1;
-    pub(in super::super) const FIB_RESULT: u16 = 2;
-    pub(in super::super) const FIB_FLAGS: u16 = 3;
-
-    pub(in super::super) const NAT_KIND: u16 = 1;
-    pub(in super::super) const NAT_FAMILY: u16 = 2;
-    pub(in super::super) const NAT_ADDRESS: u16 = 3;
-    pub(in super::super) const NAT_ADDRESS_END: u16 = 4;
-    pub(in super::super) const NAT_PORT: u16 = 5;
-    pub(in super::super) const NAT_PORT_END: u16 = 6;
-    pub(in super::super) const NAT_FLAGS: u16 = 7;
-
-    pub(in super::super) const MASQUERADE_FLAGS: u16 = 1;
-    pub(in super::super) const MASQUERADE_PORT: u16 = 2;
-
-    pub(in super::super) const REDIRECT_PORT: u16 = 1;
-    pub(in super::super) const REDIRECT_PORT_END: u16 = 2;
-    pub(in super::super) const REDIRECT_FLAGS: u16 = 3;
-
-    pub(in super::super) const COUNTER_BYTES: u16 = 1;
-    pub(in super::super) const COUNTER_PACKETS: u16 = 2;
-
-    pub(in super::super) const REJECT_KIND: u16 = 1;
-    pub(in super::super) const REJECT_CODE: u16 = 2;
-}
 
 impl Expression {
     /// The kernel's word for it.
@@ -458,126 +382,4 @@ impl Expression {
             Self::Other { name, .. } => name,
         }
     }
-
-    /// Writes it as an element of a list.
-    pub(super) fn write(&self, to: &mut Writer<'_>) {
-        to.nested(super::rule::LIST_ELEMENT, |to| {
-            to.text(at::NAME, self.name());
-            match self {
-                Self::Other { data, .. } => {
-                    to.nested(at::DATA, |to| {
-                        to.fixed(data);
-                    });
-                }
-                known => {
-                    to.nested(at::DATA, |to| known.write_data(to));
-                }
-            }
-        });
-    }
-
-    fn write_data(&self, to: &mut Writer<'_>) {
-        match self {
-            Self::Meta { key, to: register } => {
-                to.be32(at::META_KEY, key.number()).be32(at::META_TO, register.number());
-            }
-            Self::SetMeta { key, from } => {
-                to.be32(at::META_KEY, key.number()).be32(at::META_FROM, from.number());
-            }
-            Self::Payload { header, offset, length, to: register } => {
-                to.be32(at::PAYLOAD_TO, register.number())
-                    .be32(at::PAYLOAD_HEADER, header.number())
-                    .be32(at::PAYLOAD_OFFSET, *offset)
-                    .be32(at::PAYLOAD_LENGTH, (*length).into());
-            }
-            Self::Compare { from, test, with } => {
-                to.be32(at::COMPARE_FROM, from.number()).be32(at::COMPARE_TEST, test.number());
-                value(to, at::COMPARE_WITH, with);
-            }
-            Self::Bitwise { from, to: register, mask, xor } => {
-                to.be32(at::BITWISE_FROM, from.number())
-                    .be32(at::BITWISE_TO, register.number())
-                    .be32(at::BITWISE_LENGTH, u32::try_from(mask.len()).unwrap_or(u32::MAX));
-                value(to, at::BITWISE_MASK, mask);
-                value(to, at::BITWISE_XOR, xor);
-            }
-            Self::Ct { key, to: register } => {
-                to.be32(at::CT_KEY, key.number()).be32(at::CT_TO, register.number());
-            }
-            Self::SetCt { key, from } => {
-                to.be32(at::CT_KEY, key.number()).be32(at::CT_FROM, from.number());
-            }
-            Self::Fib { result, flags, to: register } => {
-                to.be32(at::FIB_TO, register.number())
-                    .be32(at::FIB_RESULT, result.number())
-                    .be32(at::FIB_FLAGS, *flags);
-            }
-            Self::Counter { packets, bytes } => {
-                to.be64(at::COUNTER_BYTES, *bytes).be64(at::COUNTER_PACKETS, *packets);
-            }
-            decision => decision.write_decision(to),
-        }
-    }
-
-    fn write_decision(&self, to: &mut Writer<'_>) {
-        match self {
-            Self::Lookup { set, from, to: register, verdict, inverted } => {
-                to.text(at::LOOKUP_SET, set).be32(at::LOOKUP_FROM, from.number());
-                match register {
-                    Some(register) => to.be32(at::LOOKUP_TO, register.number()),
-                    // The register of verdicts.
-                    None if *verdict => to.be32(at::LOOKUP_TO, 0),
-                    None => to,
-                };
-                if *inverted {
-                    to.be32(at::LOOKUP_FLAGS, LOOKUP_INVERTED);
-                }
-            }
-            Self::Verdict(verdict) => {
-                to.be32(at::IMMEDIATE_TO, 0);
-                to.nested(at::IMMEDIATE_VALUE, |to| verdict.write(to));
-            }
-            Self::Immediate { to: register, value: bytes } => {
-                to.be32(at::IMMEDIATE_TO, register.number());
-                value(to, at::IMMEDIATE_VALUE, bytes);
-            }
-            Self::Nat { kind, family, address, port, flags } => {
-                let kind = match kind {
-                    NatKind::Source => 0,
-                    NatKind::Destination => 1,
-                };
-                to.be32(at::NAT_KIND, kind).be32(at::NAT_FAMILY, (*family).into());
-                if let Some(address) = address {
-                    to.be32(at::NAT_ADDRESS, address.number());
-                }
-                if let Some(port) = port {
-                    to.be32(at::NAT_PORT, port.number());
-                }
-                if *flags != 0 {
-                    to.be32(at::NAT_FLAGS, *flags);
-                }
-            }
-            Self::Masquerade { flags } if *flags != 0 => {
-                to.be32(at::MASQUERADE_FLAGS, *flags);
-            }
-            Self::Redirect { port, flags } => {
-                if let Some(port) = port {
-                    to.be32(at::REDIRECT_PORT, port.number());
-                }
-                if *flags != 0 {
-                    to.be32(at::REDIRECT_FLAGS, *flags);
-                }
-            }
-            Self::Reject(reject) => {
-                to.be32(at::REJECT_KIND, reject.kind).u8(at::REJECT_CODE, reject.code);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn value(to: &mut Writer<'_>, kind: u16, bytes: &[u8]) {
-    to.nested(kind, |to| {
-        to.attribute(at::DATA_VALUE, bytes);
-    });
 }

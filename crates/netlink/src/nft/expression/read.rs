@@ -1,17 +1,18 @@
 //! Reads the steps of a rule. What is not known, or has something that is not known, is kept as it came.
 
-use super::expression::{NAT_IMPLIED, at};
 use super::{
-    Ct, Expression, FibResult, Header, Meta, NatKind, Register, Reject, Test, Verdict, rule,
+    Ct, Expression, FibResult, Header, Meta, NAT_IMPLIED, NatKind, Register, Reject, Test, Verdict,
+    at,
 };
+use crate::nft::LIST_ELEMENT;
 use crate::wire::{Attribute, Attributes, Malformed};
 
 /// Those of a list.
-pub(super) fn expressions(list: Attributes<'_>) -> Result<Vec<Expression>, Malformed> {
+pub(in crate::nft) fn expressions(list: Attributes<'_>) -> Result<Vec<Expression>, Malformed> {
     let mut expressions = Vec::new();
     for element in list {
         let element = element?;
-        if element.kind != rule::LIST_ELEMENT {
+        if element.kind != LIST_ELEMENT {
             continue;
         }
         let attributes = element.nested();
@@ -53,7 +54,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The verdict in a row of data.
-pub(super) fn verdict(data: &Attributes<'_>) -> Result<Option<Verdict>, Malformed> {
+pub(in crate::nft) fn verdict(data: &Attributes<'_>) -> Result<Option<Verdict>, Malformed> {
     let Some(verdict) = data.find(at::DATA_VERDICT)? else { return Ok(None) };
     let parts = verdict.nested();
     let Some(code) = parts.find(at::VERDICT_CODE)? else { return Ok(None) };
