@@ -17,6 +17,9 @@
 //! overlay/TREE/{upper,work}   (root=private) what was written over the roots that stage0 mounted
 //! sharedVolumes/NAME          empty volumes                                 stage1
 //! subcgroup                   control group of the pod; written before pid  stage1
+//! netns                       path of its network namespace, before that is there  stage1
+//! net/FILE                    copy of each network's configuration; FILE.result: what its plugins said
+//! net-info.json               the networks it joins, with addresses once it has them
 //! pid | ppid | pgid           process to enter, or its parent               stage1
 //! runtime-config              how the pod was started                       stage1
 //! logs/APP                    what the app wrote to its outputs             stage1
@@ -244,6 +247,27 @@ impl PodDir {
         File::from(fd).write_all(bytes).at("write", self.path.join(name))
     }
 
+    /// Writes a file that is there with its old content or with all of its new one, whoever is killed.
+    ///
+    /// # Errors
+    /// As open(2), write(2) and rename(2).
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
+        let new = format!("{name}.new");
+        self.write(&new, bytes)?;
+        renameat(&self.fd, new.as_str(), &self.fd, name).at("rename", self.path.join(name))
+    }
+
+    /// Writes a file that apps of every user read.
+    ///
+    /// # Errors
+    /// As open(2), write(2) and chmod(2).
+    pub fn write_readable(&self, name: &str, bytes: &[u8]) -> Result<(), PathError> {
+        self.write(name, bytes)?;
+        let mode = Mode::from_raw_mode(0o644);
+        rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty())
+            .at("chmod", self.path.join(name))
+    }
+
     /// Makes a folder if it is not there yet.
     ///
     /// # Errors
@@ -417,9 +441,7 @@ impl PodDir {
     /// # Errors
     /// As write(2) and rename(2).
     pub fn write_pid(&self, pid: i32) -> Result<(), PathError> {
-        let new = format!("{PID}.new");
-        self.write(&new, pid.to_string().as_bytes())?;
-        renameat(&self.fd, new.as_str(), &self.fd, PID).at("rename", self.path.join(PID))
+        self.replace(PID, pid.to_string().as_bytes())
     }
 
     /// Where this pod keeps what its stage1 tells of the apps, relative to the pod folder.

@@ -131,6 +131,36 @@ pub fn join(of: BorrowedFd<'_>, kinds: Kinds) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The network namespace of the calling thread.
+pub fn network() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())?)
+}
+
+/// A new network namespace that nobody is in. The calling thread is where it was afterwards.
+///
+/// # Errors
+/// The caller may not, or cannot come back.
+pub fn new_network() -> io::Result<OwnedFd> {
+    let home = network()?;
+    unshare(Kinds::NET)?;
+    let new = network();
+    join(home.as_fd(), Kinds::NET)?;
+    new
+}
+
+/// Does something in another network namespace, and comes back.
+///
+/// # Errors
+/// The thread cannot go there or, which happens only to those who lost the right on the way, cannot come back.
+pub fn inside_network<T>(of: BorrowedFd<'_>, work: impl FnOnce() -> T) -> io::Result<T> {
+    let home = network()?;
+    join(of, Kinds::NET)?;
+    let done = work();
+    join(home.as_fd(), Kinds::NET)?;
+    Ok(done)
+}
+
 /// Brings the loopback interface of the current network namespace up.
 pub fn loopback_up() -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
