@@ -53,6 +53,21 @@ impl Cidr {
         Self { address, prefix: width(address) }
     }
 
+    /// Every address of a family.
+    pub const fn everything(is_ipv4: bool) -> Self {
+        let address = if is_ipv4 {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        };
+        Self { address, prefix: 0 }
+    }
+
+    /// The address after that of the network, which gateways have where nobody says.
+    pub fn gateway(self) -> IpAddr {
+        from_bits(bits(self.network().address) | 1, self.address)
+    }
+
     /// Reads `ADDRESS/LENGTH`.
     ///
     /// # Errors

@@ -139,12 +139,12 @@ pub fn config_path(network: &Network) -> String {
     format!("{FOLDER}/{}", network.file())
 }
 
-/// Writes the file into a pod's folder.
+/// Writes the file into a pod's folder, in place of what it said before.
 ///
 /// # Errors
 /// The kernel said no.
 pub fn save(pod: &PodDir, networks: &[NetInfo]) -> Result<(), PathError> {
-    pod.write(FILE, write(networks).as_bytes())
+    pod.replace(FILE, write(networks).as_bytes())
 }
 
 /// The networks of a pod whose configurations are still there; `None` if it never had a record.

@@ -14,15 +14,47 @@
 
 #![forbid(unsafe_code)]
 
+mod allocate;
+mod attach;
 pub mod cidr;
 pub mod config;
+mod driver;
+mod firewall;
+pub mod flannel;
+mod forwarding;
+pub mod info;
 pub mod ipam;
 pub mod name;
+mod namespace;
+mod nat;
 pub mod plugin;
+pub mod ports;
 pub mod request;
 pub mod resolv;
 pub mod result;
 #[cfg(test)]
 mod scratch;
+mod setup;
+mod sysctl;
+pub mod teardown;
 pub mod version;
 pub mod wishes;
+
+pub use attach::Joined;
+pub use driver::Driver;
+pub use namespace::PodNamespace;
+pub use setup::{JoinError, PodNetworks, Wanted, join};
+
+use std::error::Error;
+
+/// An error with all its causes, in one line.
+pub fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -3,6 +3,7 @@
 
 use crate::config::Plugin;
 use crate::config::kinds::{BandwidthConfig, Rate};
+use crate::ports::Forward;
 use crate::request::RequestedIp;
 use crate::result::Dns;
 use appc::json::Json;
@@ -19,6 +20,17 @@ pub struct PortMapping {
     pub protocol: String,
     /// The address on the host; `None` is every one.
     pub host_ip: Option<IpAddr>,
+}
+
+impl From<&Forward> for PortMapping {
+    fn from(forward: &Forward) -> Self {
+        Self {
+            host_port: forward.host_port,
+            pod_port: forward.pod_port,
+            protocol: forward.protocol.name().to_owned(),
+            host_ip: forward.host_ip,
+        }
+    }
 }
 
 /// What a pod wants of its networks.

@@ -1,0 +1,80 @@
+//! Addresses and routes in the pod.
+
+use super::{DriverError, Place, prefix};
+use crate::result::{CniResult, Route};
+use netlink::Batch;
+use netlink::address::{Add, Flags, Prefix, Scope};
+use netlink::link::Index;
+use netlink::route::{self, Table};
+use std::net::IpAddr;
+
+/// How a pod reaches its neighbours in its own network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// They are on the same wire.
+    Direct,
+    /// Only the gateway is.
+    ThroughGateway,
+}
+
+/// Gives the pod's interface, which is up, its addresses and routes.
+pub(super) fn configure(
+    place: &Place<'_>,
+    index: Index,
+    given: &CniResult,
+    reach: Reach,
+) -> Result<(), DriverError> {
+    let mut batch = Batch::new();
+    for ip in &given.ips {
+        let address = ip.address.address();
+        // Allocators give no address twice: nobody has to be asked who has it.
+        let add = Add::new(index, prefix(ip.address)).flags(Flags::NODAD);
+        match (reach, ip.gateway) {
+            (Reach::ThroughGateway, Some(gateway)) => {
+                batch.add(&add.flags(Flags::NOPREFIXROUTE));
+                let near = route::Route::to(Prefix::host(gateway), index).source(address);
+                batch.add(&route::Add::replacing(near));
+                let net = prefix(ip.address.network());
+                // A network of one address has no neighbours.
+                if net.length < Prefix::host(address).length {
+                    let far = route::Route::via(net, gateway).on(index).source(address);
+                    batch.add(&route::Add::replacing(far));
+                }
+            }
+            _ => {
+                batch.add(&add);
+            }
+        }
+    }
+    for route in &given.routes {
+        batch.add(&route::Add::replacing(wanted(route, index, given)));
+    }
+    if !batch.is_empty() {
+        place.pod.run(batch)?;
+    }
+    Ok(())
+}
+
+/// A route of a result; without a gateway it takes that of the addresses of its family.
+fn wanted(route: &Route, index: Index, given: &CniResult) -> route::Route {
+    let same = |ip: &IpAddr| ip.is_ipv4() == route.dst.is_ipv4();
+    let gateways = || given.ips.iter().filter_map(|ip| ip.gateway).find(same);
+    let net = prefix(route.dst.network());
+    let mut wanted = match route.gw.or_else(gateways) {
+        Some(gateway) => route::Route::via(net, gateway).on(index),
+        None => route::Route::to(net, index),
+    };
+    wanted.mtu = route.mtu;
+    wanted.advmss = route.advmss;
+    wanted.metric = route.priority;
+    wanted.table = route.table.map_or(Table::MAIN, Table);
+    if let Some(scope) = route.scope {
+        wanted.scope = match scope {
+            0 => Scope::Universe,
+            253 => Scope::Link,
+            254 => Scope::Host,
+            other => Scope::Other(other),
+        };
+    }
+    wanted
+}

@@ -1,0 +1,324 @@
+//! Hosts that drop what they forward: their packet filter is asked to let pods' packets pass.
+//!
+//! A verdict of a table of ours would not overrule what `FORWARD` of iptables decides, so a jump goes first in that chain,
+//! where it is there: by netlink for iptables-nft, by the program for iptables-legacy, which has a lock of its own. What an
+//! administrator's own nft chain drops stays dropped, and is told.
+
+use netlink::nft::{
+    AddChain, AddRule, Chain, ChainRecord, Chains, DeleteChain, DeleteRule, Expression, Family,
+    Field, FlushChain, Generation, Hook, Policy, Rule, RuleRecord, Rules, State, Status, Table,
+    Transaction, Verdict,
+};
+use netlink::{Errno, RequestError, Socket};
+use std::io;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+const FILTER: &str = "filter";
+const FORWARD: &str = "FORWARD";
+/// The chain of pods, as iptables names chains.
+const OWN: &str = "RKT-FORWARD";
+const ATTEMPTS: usize = 100;
+
+/// Why packets of a pod cannot be let through.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// The kernel refused a request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A program cannot be run.
+    #[error("cannot run {program}")]
+    Run {
+        /// The program.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// A program failed.
+    #[error("{program}: {said}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// Others never stopped changing the packet filter.
+    #[error("the packet filter is changed by others all the time")]
+    Restless,
+}
+
+/// One family's part.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    family: Family,
+    is_ipv4: bool,
+    /// What of iptables-legacy the kernel has tables for.
+    legacy_tables: &'static str,
+    legacy: &'static str,
+}
+
+const SIDES: [Side; 2] = [
+    Side {
+        family: Family::Ip,
+        is_ipv4: true,
+        legacy_tables: "/proc/thread-self/net/ip_tables_names",
+        legacy: "iptables-legacy",
+    },
+    Side {
+        family: Family::Ip6,
+        is_ipv4: false,
+        legacy_tables: "/proc/thread-self/net/ip6_tables_names",
+        legacy: "ip6tables-legacy",
+    },
+];
+
+fn mark(uuid: &str) -> String {
+    format!("rkt {uuid}")
+}
+
+/// Lets packets of a pod with these addresses pass; what an administrator should know.
+pub(crate) fn admit(
+    socket: &Socket,
+    uuid: &str,
+    addresses: &[IpAddr],
+) -> Result<Vec<String>, FirewallError> {
+    let mut warnings = Vec::new();
+    for side in SIDES {
+        let own: Vec<IpAddr> =
+            addresses.iter().copied().filter(|ip| ip.is_ipv4() == side.is_ipv4).collect();
+        if own.is_empty() {
+            continue;
+        }
+        side.admit(socket, uuid, &own, &mut warnings)?;
+        if side.has_legacy() {
+            side.admit_legacy(uuid, &own)?;
+        }
+    }
+    warnings.sort();
+    warnings.dedup();
+    Ok(warnings)
+}
+
+/// Removes whatever lets packets of a pod pass.
+pub(crate) fn dismiss(socket: &Socket, uuid: &str) -> Result<(), FirewallError> {
+    for side in SIDES {
+        side.dismiss(socket, uuid)?;
+        if side.has_legacy() {
+            side.dismiss_legacy(uuid)?;
+        }
+    }
+    Ok(())
+}
+
+impl Side {
+    const fn filter(self) -> Table<'static> {
+        Table::new(self.family, FILTER)
+    }
+
+    const fn own(self) -> Chain<'static> {
+        self.filter().chain(OWN)
+    }
+
+    const fn forward(self) -> Chain<'static> {
+        self.filter().chain(FORWARD)
+    }
+
+    /// The rules of a pod, in nft's words.
+    fn rules(uuid: &str, addresses: &[IpAddr]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for address in addresses.iter().copied() {
+            let to = || Rule::new().is(Field::daddr(address), address);
+            rules.push(to().ct_state(State::RELATED | State::ESTABLISHED).accept());
+            rules.push(to().ct_status(Status::DNAT).accept());
+            rules.push(Rule::new().is(Field::saddr(address), address).accept());
+        }
+        rules.into_iter().map(|rule| rule.comment(mark(uuid))).collect()
+    }
+
+    fn admit(
+        self,
+        socket: &Socket,
+        uuid: &str,
+        addresses: &[IpAddr],
+        warnings: &mut Vec<String>,
+    ) -> Result<(), FirewallError> {
+        for _ in 0..ATTEMPTS {
+            let generation = socket.get(&Generation)?.unwrap_or_default();
+            let chains = socket.dump(&Chains(None))?;
+            warnings.extend(chains.iter().filter_map(|chain| self.warning(chain)));
+            let has = |name: &str| chains.iter().any(|chain| self.is(chain, name));
+            if !has(FORWARD) {
+                return Ok(());
+            }
+            let mut change = Transaction::of(generation);
+            if !has(OWN) {
+                change.add(&AddChain::regular(self.own()));
+            }
+            // Somebody may have flushed the chain, or put a rule before ours.
+            let forward = socket.dump(&Rules::of(self.forward()))?;
+            if !forward.first().is_some_and(is_jump) {
+                for stray in forward.iter().filter(|record| is_jump(record)) {
+                    change.add(&DeleteRule { chain: self.forward(), handle: stray.handle });
+                }
+                change.add(&AddRule::first(self.forward(), Rule::new().jump(self.own())));
+            }
+            for rule in Self::rules(uuid, addresses) {
+                change.add(&AddRule::last(self.own(), rule));
+            }
+            match change.commit(socket) {
+                Err(error) if error.errno() == Some(Errno::RESTART) => warnings.clear(),
+                other => return Ok(other?),
+            }
+        }
+        Err(FirewallError::Restless)
+    }
+
+    fn is(self, chain: &ChainRecord, name: &str) -> bool {
+        chain.family == self.family && chain.table == FILTER && chain.name == name
+    }
+
+    /// What to say of a chain of somebody's that drops whatever it forwards.
+    fn warning(self, chain: &ChainRecord) -> Option<String> {
+        let base = chain.base?;
+        let sees = chain.family == self.family || chain.family == Family::Inet;
+        let drops = base.hook == Hook::Forward && base.policy == Policy::Drop;
+        let ours = self.is(chain, FORWARD);
+        (sees && drops && !ours).then(|| {
+            format!(
+                "chain {:?} of table {} {} drops what it does not know: pods may be cut off",
+                chain.name, chain.family, chain.table
+            )
+        })
+    }
+
+    fn dismiss(self, socket: &Socket, uuid: &str) -> Result<(), FirewallError> {
+        let mark = mark(uuid);
+        for _ in 0..ATTEMPTS {
+            let generation = socket.get(&Generation)?.unwrap_or_default();
+            let chains = socket.dump(&Chains(Some(self.family)))?;
+            if !chains.iter().any(|chain| self.is(chain, OWN)) {
+                return Ok(());
+            }
+            let rules = socket.dump(&Rules::of(self.own()))?;
+            let is_own = |record: &&RuleRecord| record.rule.comment.as_deref() == Some(&*mark);
+            let own: Vec<u64> = rules.iter().filter(is_own).map(|record| record.handle).collect();
+            let mut change = Transaction::of(generation);
+            if own.len() == rules.len() {
+                let forward = chains.iter().any(|chain| self.is(chain, FORWARD));
+                let jumps =
+                    if forward { socket.dump(&Rules::of(self.forward()))? } else { Vec::new() };
+                for jump in jumps.iter().filter(|record| is_jump(record)) {
+                    change.add(&DeleteRule { chain: self.forward(), handle: jump.handle });
+                }
+                change.add(&FlushChain(self.own()));
+                change.add(&DeleteChain(self.own()));
+            } else {
+                for handle in own {
+                    change.add(&DeleteRule { chain: self.own(), handle });
+                }
+            }
+            match change.commit(socket) {
+                Err(error) if error.errno() == Some(Errno::RESTART) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(FirewallError::Restless)
+    }
+
+    /// Whether somebody uses iptables-legacy on this host.
+    fn has_legacy(self) -> bool {
+        std::fs::read_to_string(self.legacy_tables)
+            .is_ok_and(|names| names.lines().any(|name| name == FILTER))
+    }
+
+    fn run(self, words: &[&str]) -> Result<String, FirewallError> {
+        let failed = |cause| FirewallError::Run { program: self.legacy, cause };
+        let output = Command::new(self.legacy)
+            .args(["-w", "30"])
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(failed)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(FirewallError::Program { program: self.legacy, said })
+    }
+
+    /// The rules of our chain as the program lists them; `None` if there is no such chain.
+    fn legacy_rules(self) -> Option<Vec<String>> {
+        let listed = self.run(&["-S", OWN]).ok()?;
+        Some(listed.lines().filter(|line| line.starts_with("-A ")).map(str::to_owned).collect())
+    }
+
+    fn admit_legacy(self, uuid: &str, addresses: &[IpAddr]) -> Result<(), FirewallError> {
+        if self.legacy_rules().is_none() {
+            // Another pod may be making it.
+            let made = self.run(&["-N", OWN]);
+            if self.legacy_rules().is_none() {
+                made?;
+            }
+        }
+        let first = self.run(&["-S", FORWARD])?;
+        let jump = format!("-A {FORWARD} -j {OWN}");
+        if first.lines().find(|line| line.starts_with("-A ")) != Some(&*jump) {
+            self.run(&["-I", FORWARD, "1", "-j", OWN])?;
+        }
+        let mark = mark(uuid);
+        for address in addresses.iter().map(IpAddr::to_string) {
+            let append = |words: &[&str]| {
+                let all = [&["-A", OWN, "-m", "comment", "--comment", &mark][..], words].concat();
+                self.run(&all)
+            };
+            append(&[
+                "-d",
+                &address,
+                "-m",
+                "conntrack",
+                "--ctstate",
+                "RELATED,ESTABLISHED,DNAT",
+                "-j",
+                "ACCEPT",
+            ])?;
+            append(&["-s", &address, "-j", "ACCEPT"])?;
+        }
+        Ok(())
+    }
+
+    fn dismiss_legacy(self, uuid: &str) -> Result<(), FirewallError> {
+        let Some(rules) = self.legacy_rules() else { return Ok(()) };
+        let mark = mark(uuid);
+        let (own, rest): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|rule| rule.contains(&*mark));
+        for rule in own {
+            // The only word with a blank in it is the comment.
+            let rule = rule.replace(&format!("\"{mark}\""), "\u{1}");
+            let words: Vec<&str> =
+                rule.split(' ').skip(1).map(|w| if w == "\u{1}" { &*mark } else { w }).collect();
+            self.run(&[&["-D"][..], &words].concat())?;
+        }
+        if rest.is_empty() {
+            // Who adds a rule meanwhile keeps the chain.
+            let listed = self.run(&["-S", FORWARD])?;
+            let jump = format!("-A {FORWARD} -j {OWN}");
+            for _ in listed.lines().filter(|line| *line == jump) {
+                self.run(&["-D", FORWARD, "-j", OWN])?;
+            }
+            if let Err(error) = self.run(&["-X", OWN]) {
+                log::debug!("{error}");
+                self.run(&["-I", FORWARD, "1", "-j", OWN])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a rule does nothing but jump to our chain.
+fn is_jump(record: &RuleRecord) -> bool {
+    let jump = Expression::Verdict(Verdict::Jump(OWN.to_owned()));
+    let decides = |e: &&Expression| !matches!(e, Expression::Counter { .. });
+    let mut decisive = record.rule.expressions.iter().filter(decides);
+    decisive.next() == Some(&jump) && decisive.next().is_none()
+}

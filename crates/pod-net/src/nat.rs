@@ -1,0 +1,401 @@
+//! Addresses hidden behind the host's, and ports of the host that lead to pods: one table for all pods of a family.
+//!
+//! ```text
+//! table ip rkt {
+//!   map pods     { ipv4_addr : jump CHAIN }                    a pod's address, and the chain of its network
+//!   map ports    { protocol . port : address . port }          a port of every address of the host
+//!   map ports_at { address . protocol . port : address . port }  of this one
+//!   chain NETWORK[-hidden]   packets that come from a pod of it: masquerade, but not among each other
+//!   chain loopback           nobody outside reaches, or answers for, 127.0.0.0/8
+//!   chain prerouting, output: dnat by the maps        chain postrouting: by the map of pods
+//! }
+//! ```
+//!
+//! However many pods there are, a packet is looked up once in each map. Elements carry the pod's UUID as their comment, so
+//! that a pod is found in them without any record. All changes are transactions that fail if anybody changed the packet
+//! filter since it was looked at; the table goes with the last pod.
+
+use crate::cidr::Cidr;
+use crate::ports::Forward;
+use crate::result::{AssignedIp, CniResult};
+use netlink::address::Prefix;
+use netlink::link::{BadName, Name};
+use netlink::nft::{
+    AddChain, AddRule, AddSet, AddTable, Base, Chain, ChainKind, Chains, DeleteChain, DeleteTable,
+    Element, ElementRecord, Elements, Existing, Family, Field, FlushChain, Generation, Hook,
+    Protocol, Rule, Set, SetName, Status, Table, Transaction, Type, Value, Verdict, priority,
+};
+use netlink::{Errno, RequestError, Socket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const TABLE: &str = "rkt";
+const PODS: &str = "pods";
+const PORTS: &str = "ports";
+const PORTS_AT: &str = "ports_at";
+/// How often a change is tried while others change the packet filter.
+const ATTEMPTS: usize = 100;
+
+/// Rules that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum NatError {
+    /// The kernel refused a request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The name of an interface.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// Another pod has the port.
+    #[error("port {port}/{protocol} of the host leads to another pod already")]
+    Taken {
+        /// The port.
+        port: u16,
+        /// Its protocol.
+        protocol: &'static str,
+    },
+    /// Others never stopped changing the packet filter.
+    #[error("the packet filter is changed by others all the time")]
+    Restless,
+}
+
+/// What one pod needs.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    mark: String,
+    pods: Vec<Pod>,
+    ports: Vec<Port>,
+}
+
+/// An address of the pod in a network.
+#[derive(Debug)]
+struct Pod {
+    address: IpAddr,
+    network: Cidr,
+    hidden: bool,
+}
+
+/// A port that leads to the pod.
+#[derive(Debug)]
+struct Port {
+    forward: Forward,
+    to: IpAddr,
+}
+
+/// The comment of all that belongs to a pod.
+fn mark(uuid: &str) -> String {
+    format!("rkt {uuid}")
+}
+
+impl Rules {
+    /// None yet.
+    pub(crate) fn new(uuid: &str) -> Self {
+        Self { mark: mark(uuid), pods: Vec::new(), ports: Vec::new() }
+    }
+
+    /// Hides these addresses behind the host's, or only has answers to packets that were sent to a port of the host, by a
+    /// neighbour, go back the way they came.
+    pub(crate) fn hide(&mut self, addresses: &[AssignedIp], hidden: bool) {
+        for ip in addresses {
+            let (address, network) = (ip.address.address(), ip.address.network());
+            if !self.pods.iter().any(|pod| pod.address == address) {
+                self.pods.push(Pod { address, network, hidden });
+            }
+        }
+    }
+
+    /// Has ports lead to the first addresses that a network gave.
+    pub(crate) fn forward(&mut self, forwards: &[Forward], result: &CniResult) {
+        for to in [result.ipv4(), result.ipv6()].into_iter().flatten() {
+            let to = to.address.address();
+            for forward in forwards {
+                let fits = forward.host_ip.is_none_or(|ip| ip.is_ipv4() == to.is_ipv4());
+                let same = |port: &Port| {
+                    port.to.is_ipv4() == to.is_ipv4()
+                        && port.forward.host_ip == forward.host_ip
+                        && port.forward.host_port == forward.host_port
+                        && port.forward.protocol == forward.protocol
+                };
+                if fits && !self.ports.iter().any(same) {
+                    self.ports.push(Port { forward: *forward, to });
+                }
+            }
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pods.is_empty() && self.ports.is_empty()
+    }
+}
+
+/// One family's part of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Side {
+    family: Family,
+    address: Type,
+    is_ipv4: bool,
+}
+
+const SIDES: [Side; 2] = [
+    Side { family: Family::Ip, address: Type::Ipv4Addr, is_ipv4: true },
+    Side { family: Family::Ip6, address: Type::Ipv6Addr, is_ipv4: false },
+];
+
+impl Side {
+    const fn table(self) -> Table<'static> {
+        Table::new(self.family, TABLE)
+    }
+
+    const fn set(self, name: &'static str) -> SetName<'static> {
+        self.table().set(name)
+    }
+
+    const fn chain(self, name: &str) -> Chain<'_> {
+        self.table().chain(name)
+    }
+
+    const fn source(self) -> Field {
+        if self.is_ipv4 { Field::IpSaddr } else { Field::Ip6Saddr }
+    }
+
+    const fn destination(self) -> Field {
+        if self.is_ipv4 { Field::IpDaddr } else { Field::Ip6Daddr }
+    }
+
+    fn loopback(self) -> Prefix {
+        if self.is_ipv4 {
+            Prefix::new(Ipv4Addr::new(127, 0, 0, 0), 8)
+        } else {
+            Prefix::host(Ipv6Addr::LOCALHOST)
+        }
+    }
+
+    fn multicast(self) -> Prefix {
+        if self.is_ipv4 {
+            Prefix::new(Ipv4Addr::new(224, 0, 0, 0), 4)
+        } else {
+            Prefix::new(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8)
+        }
+    }
+
+    /// The chains that are in the table now; `None` if there is no table.
+    fn chains(self, socket: &Socket) -> Result<Option<Vec<String>>, NatError> {
+        let all = socket.dump(&Chains(Some(self.family)))?;
+        let own = all.into_iter().filter(|c| c.table == TABLE && c.family == self.family);
+        let names: Vec<String> = own.map(|chain| chain.name).collect();
+        Ok((!names.is_empty()).then_some(names))
+    }
+
+    fn elements(self, socket: &Socket, name: &'static str) -> Result<Vec<ElementRecord>, NatError> {
+        Ok(socket.dump(&Elements { name: self.set(name), set: None })?)
+    }
+
+    /// The table with all that does not depend on pods.
+    fn lay_out(self, change: &mut Transaction) -> Result<(), NatError> {
+        let ports = [Type::InetProto, Type::InetService];
+        let target = [self.address, Type::InetService];
+        change.add(&AddTable { existing: Existing::Refuse, ..AddTable::new(self.table()) });
+        change.add(&AddSet::new(self.set(PODS), Set::verdicts([self.address])));
+        change.add(&AddSet::new(self.set(PORTS), Set::map(ports, target)));
+        let ports_at = [self.address, Type::InetProto, Type::InetService];
+        change.add(&AddSet::new(self.set(PORTS_AT), Set::map(ports_at, target)));
+        for (name, kind, hook, priority) in [
+            ("loopback", ChainKind::Filter, Hook::Prerouting, priority::RAW),
+            ("prerouting", ChainKind::Nat, Hook::Prerouting, priority::DNAT),
+            ("output", ChainKind::Nat, Hook::Output, priority::DNAT),
+            ("postrouting", ChainKind::Nat, Hook::Postrouting, priority::SNAT),
+        ] {
+            change.add(&AddChain::base(self.chain(name), Base::new(kind, hook, priority)));
+        }
+        let lo = Name::new("lo")?;
+        let guard = Rule::new().is_not(Field::Iifname, lo);
+        let guard = guard.inside(self.destination(), self.loopback()).drop();
+        change.add(&AddRule::last(self.chain("loopback"), guard));
+        for name in ["prerouting", "output"] {
+            let at = [self.destination(), Field::L4proto, Field::Dport];
+            let rule = Rule::new().dnat_of(&at, self.set(PORTS_AT));
+            change.add(&AddRule::last(self.chain(name), rule));
+            let mut rule = Rule::new().to_this_host();
+            if !self.is_ipv4 {
+                // A packet to ::1 cannot leave the host.
+                rule = rule.outside(self.destination(), self.loopback());
+            }
+            let rule = rule.dnat_of(&[Field::L4proto, Field::Dport], self.set(PORTS));
+            change.add(&AddRule::last(self.chain(name), rule));
+        }
+        let own = Rule::new().is_not(Field::Oifname, lo);
+        let own = own.inside(self.source(), self.loopback()).ct_status(Status::DNAT).masquerade();
+        change.add(&AddRule::last(self.chain("postrouting"), own));
+        let pods = Rule::new().verdict_of(&[self.source()], self.set(PODS));
+        change.add(&AddRule::last(self.chain("postrouting"), pods));
+        Ok(())
+    }
+
+    /// The chain that packets from pods of a network go through.
+    fn add_network(self, change: &mut Transaction, pod: &Pod) {
+        let name = chain_of(pod);
+        let chain = self.chain(&name);
+        let network = Prefix::new(pod.network.address(), pod.network.prefix());
+        change.add(&AddChain::regular(chain));
+        // Who is reached by a port of the host answers by way of the host, also to a neighbour.
+        let back = Rule::new().inside(self.destination(), network).ct_status(Status::DNAT);
+        change.add(&AddRule::last(chain, back.masquerade()));
+        if pod.hidden {
+            let near = Rule::new().inside(self.destination(), network).done();
+            change.add(&AddRule::last(chain, near));
+            let far = Rule::new().outside(self.destination(), self.multicast()).masquerade();
+            change.add(&AddRule::last(chain, far));
+        }
+    }
+
+    fn add_elements(self, change: &mut Transaction, rules: &Rules) {
+        let (mut pods, mut ports, mut ports_at) = (Vec::new(), Vec::new(), Vec::new());
+        for pod in rules.pods.iter().filter(|pod| pod.address.is_ipv4() == self.is_ipv4) {
+            let jump = Verdict::Jump(chain_of(pod));
+            pods.push(Element::new(&[pod.address.into()]).verdict(jump).comment(&rules.mark));
+        }
+        for port in rules.ports.iter().filter(|port| port.to.is_ipv4() == self.is_ipv4) {
+            let Forward { protocol, host_ip, host_port, pod_port } = port.forward;
+            let key = [Value::from(Protocol(protocol.number())), Value::from(host_port)];
+            let to = [Value::from(port.to), Value::from(pod_port)];
+            let (list, key) = match host_ip {
+                None => (&mut ports, key.to_vec()),
+                Some(ip) => (&mut ports_at, [&[Value::from(ip)][..], &key].concat()),
+            };
+            list.push(Element::new(&key).value(&to).comment(&rules.mark));
+        }
+        for (name, elements) in [(PODS, pods), (PORTS, ports), (PORTS_AT, ports_at)] {
+            change.add_elements(self.set(name), &elements, Existing::Refuse);
+        }
+    }
+
+    /// Adds a pod. Where the table and its network's chain are there, its elements are all there is to add.
+    fn add(self, socket: &Socket, rules: &Rules) -> Result<(), NatError> {
+        let mut change = Transaction::new();
+        self.add_elements(&mut change, rules);
+        match change.commit(socket) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            Err(error) if error.errno() == Some(Errno::EXIST) => {
+                return Err(self.taken(socket, rules).unwrap_or(error.into()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for _ in 0..ATTEMPTS {
+            let generation = generation(socket)?;
+            let chains = self.chains(socket)?;
+            let mut change = Transaction::of(generation);
+            if chains.is_none() {
+                self.lay_out(&mut change)?;
+            }
+            let mut known = chains.unwrap_or_default();
+            for pod in rules.pods.iter().filter(|pod| pod.address.is_ipv4() == self.is_ipv4) {
+                let name = chain_of(pod);
+                if !known.contains(&name) {
+                    self.add_network(&mut change, pod);
+                    known.push(name);
+                }
+            }
+            self.add_elements(&mut change, rules);
+            match change.commit(socket) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.errno() == Some(Errno::RESTART) => {}
+                Err(error) if error.errno() == Some(Errno::EXIST) => {
+                    return Err(self.taken(socket, rules).unwrap_or(error.into()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(NatError::Restless)
+    }
+
+    /// Which of the ports is another pod's.
+    fn taken(self, socket: &Socket, rules: &Rules) -> Option<NatError> {
+        let mut change = Transaction::new();
+        self.add_elements(&mut change, rules);
+        let known =
+            [PORTS, PORTS_AT].into_iter().filter_map(|name| self.elements(socket, name).ok());
+        let known: Vec<Vec<u8>> = known.flatten().map(|record| record.element.key).collect();
+        rules.ports.iter().filter(|port| port.to.is_ipv4() == self.is_ipv4).find_map(|port| {
+            let Forward { protocol, host_ip, host_port, .. } = port.forward;
+            let mut key = vec![Value::from(Protocol(protocol.number())), Value::from(host_port)];
+            if let Some(ip) = host_ip {
+                key.insert(0, ip.into());
+            }
+            let taken = known.contains(&Element::new(&key).key);
+            taken.then_some(NatError::Taken { port: host_port, protocol: protocol.name() })
+        })
+    }
+
+    /// Removes a pod; with the last one, everything.
+    fn remove(self, socket: &Socket, mark: &str) -> Result<(), NatError> {
+        for _ in 0..ATTEMPTS {
+            let generation = generation(socket)?;
+            let Some(chains) = self.chains(socket)? else { return Ok(()) };
+            let mut change = Transaction::of(generation);
+            let mut used: Vec<String> = Vec::new();
+            let mut others = false;
+            for name in [PODS, PORTS, PORTS_AT] {
+                let all = self.elements(socket, name)?;
+                let is_own = |r: &ElementRecord| r.element.comment.as_deref() == Some(mark);
+                let (own, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
+                others |= !rest.is_empty();
+                used.extend(rest.iter().filter_map(|record| match &record.element.value {
+                    netlink::nft::ElementValue::Verdict(Verdict::Jump(chain)) => {
+                        Some(chain.clone())
+                    }
+                    _ => None,
+                }));
+                let own: Vec<Element> = own.into_iter().map(|record| record.element).collect();
+                change.delete_elements(self.set(name), &own);
+            }
+            if others {
+                for chain in
+                    chains.iter().filter(|name| name.starts_with(NETWORK) && !used.contains(name))
+                {
+                    change.add(&FlushChain(self.chain(chain)));
+                    change.add(&DeleteChain(self.chain(chain)));
+                }
+            } else {
+                change = Transaction::of(generation);
+                change.add(&DeleteTable(self.table()));
+            }
+            match change.commit(socket) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.errno() == Some(Errno::RESTART) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(NatError::Restless)
+    }
+}
+
+/// How names of networks' chains begin.
+const NETWORK: &str = "net-";
+
+/// The chain of a pod's network: `net-10.1.0.0/16`, and `-hidden` if its addresses are.
+fn chain_of(pod: &Pod) -> String {
+    let network = pod.network.to_string().replace(':', "_");
+    format!("{NETWORK}{network}{}", if pod.hidden { "-hidden" } else { "" })
+}
+
+fn generation(socket: &Socket) -> Result<u32, NatError> {
+    Ok(socket.get(&Generation)?.unwrap_or_default())
+}
+
+/// Adds a pod's rules.
+pub(crate) fn add(socket: &Socket, rules: &Rules) -> Result<(), NatError> {
+    for side in SIDES {
+        let own = |ip: &IpAddr| ip.is_ipv4() == side.is_ipv4;
+        let any = rules.pods.iter().any(|pod| own(&pod.address))
+            || rules.ports.iter().any(|port| own(&port.to));
+        if any {
+            side.add(socket, rules)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes whatever rules there are of a pod.
+pub(crate) fn remove(socket: &Socket, uuid: &str) -> Result<(), NatError> {
+    SIDES.into_iter().try_for_each(|side| side.remove(socket, &mark(uuid)))
+}

@@ -1,0 +1,309 @@
+//! A pod joins its networks.
+//!
+//! ```text
+//! records first:   netns, net/FILE (a copy of each configuration), net-info.json (which, as what)
+//! then:            the namespace ─► each network in the order of files: ADD of each of its plugins
+//!                  ─► rules of the host: addresses hidden, ports forwarded, packets let through
+//! at last:         net-info.json once more, with addresses
+//! ```
+//!
+//! Invariant: whatever is made has its record before, and [`leave`](crate::teardown::leave) finds everything by the records
+//! and by the pod's UUID alone. A failure is followed by leaving what was joined.
+
+use crate::attach::{self, AttachError, Hands, Joined};
+use crate::config::{LoadError, Networks, SelectError, Selected};
+use crate::driver::Place;
+use crate::firewall::{self, FirewallError};
+use crate::info::{self, NetInfo};
+use crate::name::NetworkName;
+use crate::namespace::{self, PodNamespace};
+use crate::nat::{self, NatError};
+use crate::plugin::{PluginPath, Runner};
+use crate::ports::Forward;
+use crate::request::NetRequest;
+use crate::result::CniResult;
+use crate::teardown::{self, Depth};
+use crate::wishes::{PortMapping, Wishes};
+use crate::{resolv, sysctl};
+use appc::PodUuid;
+use netlink::link::{BadName, Index, Name, Set, Settings};
+use netlink::{RequestError, Socket};
+use stage1_abi::{PodDir, PodDirError};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use sys::path::PathError;
+
+/// Where the path of the namespace stands in a pod's folder.
+pub(crate) const NETNS: &str = "netns";
+/// No pod joins more networks.
+const MOST: usize = 64;
+
+/// A pod that is to join networks.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Its UUID.
+    pub uuid: &'a str,
+    /// The same, checked.
+    pub pod_uuid: &'a PodUuid,
+    /// Which networks.
+    pub request: &'a NetRequest,
+    /// The administrator's configuration directory.
+    pub local_config: &'a Path,
+    /// The root of the stage1, which may have plugins.
+    pub stage1_root: &'a Path,
+    /// The pod's folder.
+    pub dir: &'a PodDir,
+    /// Ports of the host that shall lead to it.
+    pub forwards: &'a [Forward],
+}
+
+/// Why a pod could not join its networks.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The configuration of networks cannot be read.
+    #[error("cannot read the configuration of networks")]
+    Load(#[from] LoadError),
+    /// They are not there.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// More than anybody needs.
+    #[error("a pod can join 64 networks at most")]
+    TooMany,
+    /// A file of the pod.
+    #[error(transparent)]
+    Dir(#[from] PodDirError),
+    /// The namespace, or a setting in it.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The namespace cannot be entered.
+    #[error("cannot enter the pod's network namespace")]
+    Enter(#[source] io::Error),
+    /// The kernel refused a request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// No name for an interface.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// One of the networks.
+    #[error("network {:?}", name.as_str())]
+    Network {
+        /// Which.
+        name: NetworkName,
+        /// Why not.
+        #[source]
+        cause: AttachError,
+    },
+    /// Ports have nowhere to lead.
+    #[error("ports cannot be forwarded: no network gave the pod an address")]
+    NoAddress,
+    /// Rules that hide addresses and forward ports.
+    #[error("cannot set the rules of the pod's network")]
+    Nat(#[from] NatError),
+    /// Rules that let packets pass.
+    #[error("cannot let the pod's packets pass")]
+    Firewall(#[from] FirewallError),
+}
+
+/// The networks of a pod that runs.
+#[derive(Debug)]
+pub struct PodNetworks {
+    namespace: PodNamespace,
+    joined: Vec<Joined>,
+}
+
+impl PodNetworks {
+    /// The pod's network namespace.
+    pub fn namespace(&self) -> &PodNamespace {
+        &self.namespace
+    }
+
+    /// What `/etc/resolv.conf` of the apps shall say, if a network knows.
+    pub fn resolv_conf(&self) -> Option<String> {
+        let all = self.joined.iter().map(|joined| (&joined.name, &joined.result.dns));
+        let written = resolv::write(all)?;
+        for network in written.passed_over {
+            log::warn!(
+                "networking: DNS of network {network:?} is not used: another network has some, too"
+            );
+        }
+        Some(written.text)
+    }
+
+    /// What each network came to.
+    pub fn joined(&self) -> &[Joined] {
+        &self.joined
+    }
+}
+
+/// Makes a network namespace with a loopback interface that is up and nothing else, for a pod without networks that others
+/// shall find by its name.
+///
+/// # Errors
+/// See [`JoinError`]; nothing is left.
+fn namespace(uuid: &str) -> Result<(PodNamespace, Socket), JoinError> {
+    let namespace = PodNamespace::make(uuid)?;
+    let socket = sys::namespace::inside_network(namespace.as_fd(), || {
+        // Pods are hosts, and believe no router that speaks up on a network they share with others.
+        sysctl::set_where_there("ipv6/conf/default/accept_ra", "0")?;
+        sysctl::set_where_there("ipv6/conf/all/accept_ra", "0")?;
+        Ok::<Socket, JoinError>(Socket::route()?)
+    });
+    let socket = socket.map_err(JoinError::Enter)??;
+    Ok((namespace, socket))
+}
+
+/// Has a pod join its networks.
+///
+/// # Errors
+/// See [`JoinError`]; nothing is left.
+pub fn join(wanted: &Wanted<'_>) -> Result<PodNetworks, JoinError> {
+    let networks = Networks::load(&wanted.local_config.join("net.d"))?;
+    let (selected, warnings) = networks.select(wanted.request)?;
+    for warning in warnings {
+        log::warn!("networking: {}", crate::told(&warning));
+    }
+    if selected.len() > MOST {
+        return Err(JoinError::TooMany);
+    }
+    record(wanted, &selected)?;
+    let joined = try_join(wanted, &selected);
+    if joined.is_err() {
+        // The first cause is what is told.
+        for error in teardown::leave(&teardown::Pod::of(wanted), Depth::Everything) {
+            log::warn!("networking: {}", crate::told(&error));
+        }
+    }
+    joined
+}
+
+/// Says in the pod's folder what is about to be.
+fn record(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<(), JoinError> {
+    let path = namespace::path_of(wanted.uuid);
+    wanted.dir.write(NETNS, path.as_os_str().as_encoded_bytes())?;
+    if selected.is_empty() {
+        return Ok(());
+    }
+    wanted.dir.ensure_dir(info::FOLDER, 0o750)?;
+    let mut infos = Vec::with_capacity(selected.len());
+    for (number, selected) in selected.iter().enumerate() {
+        wanted.dir.write(&info::config_path(&selected.network), selected.network.text())?;
+        infos.push(described(number, selected));
+    }
+    Ok(info::save(wanted.dir, &infos)?)
+}
+
+/// What the interface of a network is called in the pod.
+pub(crate) fn interface(number: usize) -> String {
+    format!("eth{number}")
+}
+
+fn try_join(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<PodNetworks, JoinError> {
+    let (namespace, pod) = namespace(wanted.uuid)?;
+    let host = Socket::route()?;
+    pod.one(&Set::new(Index::LOOPBACK, Settings::new().up()))?;
+    let cni_path = std::env::var_os("CNI_PATH");
+    let path = PluginPath::new(wanted.local_config, wanted.stage1_root, cni_path.as_deref());
+    let mut hands = Hands::new(Runner::new(path, wanted.dir.path()), wanted.local_config);
+    let wishes = Wishes {
+        ports: wanted.forwards.iter().map(PortMapping::from).collect(),
+        ..Wishes::default()
+    };
+    let mut joined: Vec<Joined> = Vec::with_capacity(selected.len());
+    for (number, selected) in selected.iter().enumerate() {
+        let name = selected.network.name();
+        let interface = interface(number);
+        let place = Place {
+            uuid: wanted.uuid,
+            pod_uuid: wanted.pod_uuid,
+            network: name,
+            interface: Name::new(&interface)?,
+            interface_text: &interface,
+            number,
+            host: &host,
+            pod: &pod,
+            namespace: &namespace,
+            wishes: &wishes,
+        };
+        let one = attach::join(&mut hands, &place, selected)
+            .map_err(|cause| JoinError::Network { name: name.clone(), cause })?;
+        joined.push(one);
+    }
+    set_rules(wanted, &joined)?;
+    if !joined.is_empty() {
+        let infos = selected.iter().zip(&joined).enumerate().map(|(number, (selected, joined))| {
+            let result = &joined.result;
+            NetInfo {
+                plugin: joined.plugin_path.clone(),
+                ipv4: result.ipv4().map(|ip| ip.address),
+                ipv6: result.ipv6().map(|ip| ip.address),
+                result: joined.has_programs.then(|| result.clone()),
+                ..described(number, selected)
+            }
+        });
+        info::save(wanted.dir, &infos.collect::<Vec<_>>())?;
+    }
+    Ok(PodNetworks { namespace, joined })
+}
+
+/// What is known of a network before it is joined.
+fn described(number: usize, selected: &Selected) -> NetInfo {
+    NetInfo {
+        name: selected.network.name().to_string(),
+        config: info::config_path(&selected.network),
+        ifname: interface(number),
+        args: selected.args.as_str().to_owned(),
+        ..NetInfo::default()
+    }
+}
+
+/// The rules of the host for all networks of a pod.
+fn set_rules(wanted: &Wanted<'_>, joined: &[Joined]) -> Result<(), JoinError> {
+    let ours = joined.iter().filter(|joined| joined.gate.is_some());
+    let forwarding = forwarding_networks(joined);
+    if !wanted.forwards.is_empty() && forwarding.iter().all(|joined| joined.result.ips.is_empty()) {
+        return Err(JoinError::NoAddress);
+    }
+    let mut rules = nat::Rules::new(wanted.uuid);
+    for one in joined {
+        if one.masquerade || (one.gate.is_some() && !wanted.forwards.is_empty()) {
+            rules.hide(&one.result.ips, one.masquerade);
+        }
+    }
+    for one in forwarding {
+        rules.forward(wanted.forwards, &one.result);
+        if let Some(gate) = one.gate.filter(|_| !wanted.forwards.is_empty()) {
+            // What the host sends to its own loopback addresses may go out there.
+            sysctl::set(&format!("ipv4/conf/{}/route_localnet", gate.text()), "1")?;
+        }
+    }
+    if rules.is_empty() && joined.iter().all(|joined| joined.gate.is_none()) {
+        return Ok(());
+    }
+    let socket = Socket::netfilter()?;
+    if !rules.is_empty() {
+        nat::add(&socket, &rules)?;
+    }
+    let addresses: Vec<IpAddr> = ours.flat_map(|one| addresses(&one.result)).collect();
+    for warning in firewall::admit(&socket, wanted.uuid, &addresses)? {
+        log::warn!("networking: {warning}");
+    }
+    Ok(())
+}
+
+fn addresses(result: &CniResult) -> impl Iterator<Item = IpAddr> {
+    result.ips.iter().map(|ip| ip.address.address())
+}
+
+/// The networks through which forwarded ports are reached: those that have a plugin for it, or the first that hides
+/// addresses, or the last.
+fn forwarding_networks(joined: &[Joined]) -> Vec<&Joined> {
+    let own: Vec<&Joined> =
+        joined.iter().filter(|joined| joined.forwards == attach::Forwards::Ours).collect();
+    if !own.is_empty() || joined.iter().any(|joined| joined.forwards == attach::Forwards::Plugin) {
+        return own;
+    }
+    let first = joined.iter().find(|joined| joined.masquerade);
+    first.or(joined.last()).into_iter().collect()
+}
