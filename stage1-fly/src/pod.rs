@@ -17,6 +17,8 @@ pub struct FlyApp {
     pub plan: MountPlan,
     /// Its files.
     pub files: RootFiles,
+    /// Whether ports of the host were asked for.
+    pub forwards: bool,
 }
 
 impl FlyApp {
@@ -49,7 +51,7 @@ impl FlyApp {
             Some(lower) => RootFiles::Layers { lower, own: PodDir::app_folder(name).into() },
             None => RootFiles::Copy(PodDir::app_file(name, "rootfs").into()),
         };
-        Ok(Self { spec, plan, files })
+        Ok(Self { spec, plan, files, forwards: !pod.ports.is_empty() })
     }
 }
 

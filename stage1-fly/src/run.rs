@@ -37,10 +37,9 @@ pub fn run() -> Result<u8, FlyError> {
     stage1_abi::entry::start_log(args.switches.contains(&Switch::Debug));
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let lock = stage1_abi::lock::inherited().map_err(FlyError::Lock)?;
-    warn(&args);
     let dir = PodDir::current()?;
     let app = FlyApp::read(&dir)?;
-    dir.ensure_state()?;
+    warn(&args, &app);
     app.files.make_folders(dir.as_fd())?;
     let group = Group::make(&dir, &args)?;
     let result = root::assemble(&app, &dir, &args)
@@ -50,7 +49,7 @@ pub fn run() -> Result<u8, FlyError> {
 }
 
 /// What this flavour cannot give is said, where it could matter.
-fn warn(args: &RunArgs) {
+fn warn(args: &RunArgs, app: &FlyApp) {
     if args.mds_token.is_some() {
         log::warn!("--mds-register is ignored: this flavour does not isolate the app");
     }
@@ -59,6 +58,16 @@ fn warn(args: &RunArgs) {
     }
     if args.ipc.as_deref().is_some_and(|mode| mode != "parent" && !mode.is_empty()) {
         log::warn!("--ipc is ignored: the app has the host's IPC namespace");
+    }
+    let named = !matches!(args.net.as_str(), "" | "default" | "host");
+    let net = format!("--net={}", args.net);
+    let ignored: Vec<&str> = [(named, &*net), (app.forwards, "--port")]
+        .into_iter()
+        .filter_map(|(given, flag)| given.then_some(flag))
+        .collect();
+    if !ignored.is_empty() {
+        let flags = ignored.join(" and ");
+        log::warn!("the app has the host's network and its ports, whatever {flags} may say");
     }
     if args.private_users.is_some() {
         log::warn!("--private-users is ignored: the app has the host's users");

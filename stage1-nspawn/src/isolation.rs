@@ -1,41 +1,43 @@
 //! What of the host a pod shares, as its arguments say.
 
-use pod_host::RunError;
+use pod_host::{Network, RunError};
 use stage1_abi::RunArgs;
+use std::os::fd::BorrowedFd;
 use sys::namespace::Kinds;
 
 /// The namespaces of a pod.
 #[derive(Debug, Clone, Copy)]
-pub struct Isolation {
+pub struct Isolation<'a> {
     /// Those it gets.
     pub namespaces: Kinds,
-    /// Whether its network is its own and needs a loopback interface.
+    /// The network namespace that is there already, and that it goes into.
+    pub network: Option<BorrowedFd<'a>>,
+    /// Whether its network is made with the pod and needs a loopback interface.
     pub own_network: bool,
 }
 
-impl Isolation {
-    /// The isolation that is asked for.
+impl<'a> Isolation<'a> {
+    /// The isolation that is asked for, with this network.
     ///
     /// # Errors
-    /// It is not there yet, or makes no sense.
-    pub fn of(args: &RunArgs) -> Result<Self, RunError> {
-        let (network, own_network) = network(args)?;
-        let namespaces = Kinds::MOUNT.and(Kinds::PID).and(Kinds::UTS).and(ipc(args)?).and(network);
-        Ok(Self { namespaces, own_network })
+    /// It makes no sense.
+    pub fn of(args: &RunArgs, network: &'a Network) -> Result<Self, RunError> {
+        let own_network = matches!(network, Network::Loopback);
+        let made = if own_network { Kinds::NET } else { Kinds::NONE };
+        let namespaces = Kinds::MOUNT.and(Kinds::PID).and(Kinds::UTS).and(ipc(args)?).and(made);
+        Ok(Self { namespaces, network: network.namespace(), own_network })
     }
 }
 
-fn network(args: &RunArgs) -> Result<(Kinds, bool), RunError> {
+/// Refuses what is not there yet, or makes no sense, before anything is made.
+///
+/// # Errors
+/// It was asked for.
+pub fn refuse(args: &RunArgs) -> Result<(), RunError> {
     if args.private_users.is_some() {
         return Err(RunError::NotThere("--private-users is not there yet".to_owned()));
     }
-    match args.net.as_str() {
-        "none" => Ok((Kinds::NET, true)),
-        "host" => Ok((Kinds::NONE, false)),
-        other => Err(RunError::NotThere(format!(
-            "the network {other:?} is not there yet: choose --net=none or --net=host"
-        ))),
-    }
+    ipc(args).map(drop)
 }
 
 fn ipc(args: &RunArgs) -> Result<Kinds, RunError> {

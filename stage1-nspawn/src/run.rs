@@ -2,9 +2,11 @@
 //! caller's terminal and signals, the pod's files and its control groups.
 
 use crate::control::{self, Control, Message};
-use crate::isolation::Isolation;
+use crate::isolation::{self, Isolation};
 use crate::supervise::{self, SIGNALS};
-use pod_host::{Dialogue, Doing, Groups, Keyboard, Outputs, Pod, Ready, RunError, Said, Stream};
+use pod_host::{
+    Dialogue, Doing, Groups, Keyboard, Network, Outputs, Pod, Ready, RunError, Said, Stream,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -31,17 +33,19 @@ pub fn run() -> Result<u8, RunError> {
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let lock = stage1_abi::lock::inherited().map_err(RunError::Lock)?;
     let dir = PodDir::current()?;
-    let isolation = Isolation::of(&args)?;
-    let pod = Pod::read(&dir, &args)?;
+    isolation::refuse(&args)?;
+    let request = Network::request(&args)?;
+    let mut pod = Pod::read(&dir, &args)?;
     folders(&pod, &dir)?;
-    let apps: Vec<_> =
-        pod.apps.iter().map(|app| (app.spec.name.as_str(), app.spec.limits)).collect();
-    let groups = Groups::make(&pod.uuid, &apps, &dir)?;
     let parent = rustix::process::getpid();
-    let result = start((&pod, isolation), &dir, &args, &groups);
+    let network = Network::make(&request, &args, &dir, &pod.forwards)?;
+    let result = network.resolv(pod.resolv, &dir).and_then(|resolv| {
+        pod.resolv = resolv;
+        grouped(&pod, Isolation::of(&args, &network)?, &dir, &args)
+    });
     // In the clone an error is all that comes back, to be told like any other; what is P0's stays.
     if rustix::process::getpid() == parent {
-        groups.remove();
+        network.leave(&args, &dir);
     }
     drop(lock);
     match result? {
@@ -52,6 +56,24 @@ pub fn run() -> Result<u8, RunError> {
             Ok(stage1_abi::entry::FAILURE)
         }
     }
+}
+
+/// Runs the pod in control groups of its own.
+fn grouped(
+    pod: &Pod,
+    isolation: Isolation<'_>,
+    dir: &PodDir,
+    args: &RunArgs,
+) -> Result<End, RunError> {
+    let apps: Vec<_> =
+        pod.apps.iter().map(|app| (app.spec.name.as_str(), app.spec.limits)).collect();
+    let parent = rustix::process::getpid();
+    let groups = Groups::make(&pod.uuid, &apps, dir)?;
+    let result = start((pod, isolation), dir, args, &groups);
+    if rustix::process::getpid() == parent {
+        groups.remove();
+    }
+    result
 }
 
 /// Makes what lies in the pod folder before anything runs.
@@ -77,7 +99,7 @@ fn folders(pod: &Pod, dir: &PodDir) -> Result<(), RunError> {
 
 /// Clones PID 1 and stays with it until it is gone.
 fn start(
-    (pod, isolation): (&Pod, Isolation),
+    (pod, isolation): (&Pod, Isolation<'_>),
     dir: &PodDir,
     args: &RunArgs,
     groups: &Groups,

@@ -11,6 +11,7 @@ use stage2::supervision::{Act, GRACE, Phase, StopOrder};
 use stage2::{Ends, Root, Runner, Supervision};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
+use sys::namespace::{self, Kinds};
 use sys::process::End;
 use sys::signal::{self, Set, number};
 
@@ -31,7 +32,7 @@ pub const SIGNALS: [i32; 8] = [
 /// # Errors
 /// Set-up failed: no app was started.
 pub fn supervise(
-    (pod, isolation): (&Pod, Isolation),
+    (pod, isolation): (&Pod, Isolation<'_>),
     dir: &PodDir,
     control: &Control,
     ends: Vec<Ends>,
@@ -39,9 +40,12 @@ pub fn supervise(
     sys::process::die_with_parent().doing("cannot tie the pod to its caller")?;
     sys::process::hide().doing("cannot hide the supervisor")?;
     rustix::process::setsid().doing("cannot start a session")?;
-    sys::namespace::set_hostname(&pod.hostname).doing("cannot set the host name")?;
+    namespace::set_hostname(&pod.hostname).doing("cannot set the host name")?;
+    if let Some(network) = isolation.network {
+        namespace::join(network, Kinds::NET).doing("cannot join the pod's network")?;
+    }
     if isolation.own_network {
-        sys::namespace::loopback_up().doing("cannot bring the loopback interface up")?;
+        namespace::loopback_up().doing("cannot bring the loopback interface up")?;
     }
     let previous = rustix::process::umask(rustix::fs::Mode::empty());
     let roots = assemble::all(pod, assemble::wants_terminal(pod))?;

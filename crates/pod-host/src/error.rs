@@ -1,5 +1,7 @@
 //! Why a pod did not start, or could not be entered or stopped.
 
+use pod_net::JoinError;
+use pod_net::request::BadNetRequest;
 use stage1_abi::{BadArgs, PodDirError};
 use stage2::assemble::AssembleError;
 use stage2::mounts::PlanError;
@@ -18,6 +20,15 @@ pub enum RunError {
     /// Something that was asked for does not exist yet.
     #[error("{0}")]
     NotThere(String),
+    /// The value of `--net` is none.
+    #[error("error parsing --net")]
+    BadNet(#[from] BadNetRequest),
+    /// The pod has not joined its networks.
+    #[error("failed to setup network")]
+    Network(#[from] JoinError),
+    /// Something of its networks could not be undone; what was said.
+    #[error("the pod has not left its networks")]
+    NotLeft,
     /// The value of `--ipc` is unknown.
     #[error("unknown value for --ipc parameter: {0}")]
     Ipc(String),

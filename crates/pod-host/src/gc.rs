@@ -1,20 +1,30 @@
 //! `gc`: undoes on the host what a dead pod recorded. May be interrupted and repeated.
 
 use crate::error::RunError;
+use crate::network;
+use pod_net::teardown::Depth;
 use stage1_abi::{GcArgs, PodDir, pod_dir};
 use sys::cgroup::Record;
 
-/// Removes the control groups of the pod whose folder is the working directory.
+/// Removes the control groups of the pod whose folder is the working directory, and has it leave its networks.
 ///
 /// # Errors
-/// A group is still in use.
+/// A group is still in use, or something of a network stays.
 pub fn gc() -> Result<u8, RunError> {
     let args = GcArgs::decode(std::env::args_os().skip(1))?;
     stage1_abi::entry::start_log(args.debug);
-    let record = recorded(&PodDir::current()?)?.of_pod(&args.uuid.to_string());
+    let dir = PodDir::current()?;
+    let record = recorded(&dir)?.of_pod(&args.uuid.to_string());
     // The pod's lock is free as soon as its first process is dying; the others may still have to be told.
     record.kill()?;
-    record.remove()?;
+    // One failure does not keep the other from being cleaned up.
+    let removed = record.remove();
+    let uuid = args.uuid.to_string();
+    let left = network::leave(&uuid, args.local_config.as_deref(), &dir, Depth::Everything);
+    removed?;
+    if left > 0 {
+        return Err(RunError::NotLeft);
+    }
     Ok(0)
 }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! pod folder ──pod──► Pod: apps resolved, volumes planned       groups: one control group a pod, in a scope of its own
 //! what apps write ──outputs──► the caller, and logfile           where a session's systemd gives one (scope, bus)
+//! --net ──network──► the networks that the pod joins, and leaves
 //! keys ──keyboard──► the app's terminal                          gc: undoes what was recorded; stop: signals who is recorded
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod gc;
 pub mod groups;
 pub mod keyboard;
 pub mod logfile;
+pub mod network;
 pub mod outputs;
 pub mod pod;
 pub mod scope;
@@ -25,5 +27,6 @@ pub use error::{Doing, RunError};
 pub use groups::Groups;
 pub use keyboard::{Keyboard, Said};
 pub use logfile::{Log, Stream};
+pub use network::Network;
 pub use outputs::{Outputs, Ready};
 pub use pod::{Dialogue, Pod, PodApp};

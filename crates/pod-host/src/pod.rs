@@ -1,7 +1,9 @@
 //! The pod that is to run: what its folder and its arguments say, resolved as far as that goes without its roots.
 
 use crate::error::RunError;
+use crate::network;
 use appc::{ImageManifest, PodManifest};
+use pod_net::ports::Forward;
 use stage1_abi::{DnsMode, PodDir, RunArgs, Switch, pod_dir};
 use stage2::kernel_fs::KernelPaths;
 use stage2::mounts::{self, Duplicates, Habits, Unfilled};
@@ -46,6 +48,8 @@ pub struct Pod {
     pub resolv: DnsMode,
     /// Where `/etc/hosts` comes from.
     pub hosts: DnsMode,
+    /// Ports of the host that shall lead to it, where it has a network of its own.
+    pub forwards: Vec<Forward>,
 }
 
 impl Pod {
@@ -112,6 +116,7 @@ impl Pod {
             dialogue: if interactive { Dialogue::Interactive } else { Dialogue::Copied },
             resolv: args.resolv,
             hosts: args.hosts,
+            forwards: network::forwards(&manifest)?,
         })
     }
 }

@@ -96,11 +96,21 @@ fn report(cx: &Context, problems: &[Failure]) {
     cx.note(&format!("  rkt's appc version: {}", appc::SPEC_VERSION));
 }
 
-/// The addresses of a pod: `NAME:ip4=ADDRESS`, joined by commas.
+/// The addresses of a pod: `NAME:ip4=ADDRESS`, and `:ip6=ADDRESS` where there is one, joined by commas.
 pub(super) fn networks(networks: &[Network]) -> String {
-    let kind = |ip: &str| if ip.contains(':') { "ip6" } else { "ip4" };
-    let all = networks.iter().map(|net| format!("{}:{}={}", net.name, kind(&net.ip), net.ip));
-    all.collect::<Vec<_>>().join(", ")
+    let one = |net: &Network| {
+        let mut words = net.name.clone();
+        if !net.ip.is_empty() {
+            words.push_str(":ip4=");
+            words.push_str(&net.ip);
+        }
+        if let Some(ip6) = &net.ip6 {
+            words.push_str(":ip6=");
+            words.push_str(ip6);
+        }
+        words
+    };
+    networks.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn table(pods: &[PodLine], args: &Parsed) -> String {

@@ -1,5 +1,6 @@
 //! `rkt run`.
 
+use pod_net::request::NetRequest;
 use stage0::launch::{self, RunRequest, become_pod};
 use stage0::pod::{Pod, PodsDir, Running};
 use stage0::prepare::{Content, PodRequest};
@@ -29,7 +30,8 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     if args.bool("interactive") && args.images().len() > 1 {
         return Err(Failure::new("interactive option only supports one image"));
     }
-    if wishes.forwards() && matches!(request.net.as_str(), "host" | "none") {
+    let net = request.networks().map_err(Failure::alone)?;
+    if wishes.forwards() && matches!(net, NetRequest::Host | NetRequest::Loopback) {
         let net = &request.net;
         return Err(Failure::new(format!("--port flag does not work with '{net}' networking")));
     }
@@ -37,7 +39,7 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     check_interactive(&pod, args)?;
     let stage1 = prepare::stage1(cx, &pod)?;
     launch::check(stage1.interface(), stage1.trees(), &request).map_err(Failure::alone)?;
-    launch::check_network(stage1.interface(), &request.net).map_err(Failure::alone)?;
+    launch::check_network(stage1.interface(), &request, &net).map_err(Failure::alone)?;
 
     let pods = pods::pods(cx)?;
     let prepared = prepare::fill(cx, args, &pods, stage1, &pod)?;

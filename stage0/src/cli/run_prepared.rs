@@ -36,7 +36,8 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     let interface = interface_of(pod.dir())
         .map_err(|error| Failure::because("cannot use the pod's stage1", error))?;
     check_prepared(pod.dir(), &interface, &request).map_err(Failure::alone)?;
-    check_network(&interface, &request.net).map_err(Failure::alone)?;
+    let net = request.networks().map_err(Failure::alone)?;
+    check_network(&interface, &request, &net).map_err(Failure::alone)?;
     check_overlay(pod.dir(), &interface).map_err(Failure::alone)?;
     let running =
         pod.start(&pods).map_err(|error| Failure::because("cannot transition to run", error))?;

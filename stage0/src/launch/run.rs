@@ -5,6 +5,8 @@ use super::{entry, roots};
 use crate::pod::{Pod, Running};
 use crate::prepare::overlay_missing;
 use appc::{ImageManifest, ManifestError, PodManifest, PodUuid};
+use pod_net::config::Networks;
+use pod_net::request::{BadNetRequest, NetRequest};
 use stage1_abi::annotations::BadInterface;
 use stage1_abi::lock::LOCK_FD;
 use stage1_abi::{
@@ -15,7 +17,7 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use sys::path::{At as _, PathError};
 
@@ -37,6 +39,14 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
+    /// What `--net` asks for.
+    ///
+    /// # Errors
+    /// It asks for nothing that can be.
+    pub fn networks(&self) -> Result<NetRequest, LaunchError> {
+        NetRequest::parse(&self.net).map_err(LaunchError::Network)
+    }
+
     /// The same in the words of the contract.
     pub(super) fn args(&self, uuid: PodUuid) -> RunArgs {
         let mut args = RunArgs::new(uuid, self.net.clone());
@@ -65,9 +75,15 @@ pub enum LaunchError {
     /// The manifest of its stage1 is that of another image.
     #[error("cannot use the pod's stage1")]
     Interface(#[source] BadInterface),
-    /// A network that stage1s here cannot make yet.
-    #[error("network {0:?} is not there yet: use --net=none or --net=host")]
-    Network(String),
+    /// A value of `--net` that is none.
+    #[error("error parsing --net")]
+    Network(#[source] BadNetRequest),
+    /// The configuration of networks cannot be read.
+    #[error("cannot read the configuration of networks")]
+    Networks(#[source] pod_net::config::LoadError),
+    /// A network that nobody configured.
+    #[error(transparent)]
+    NoNetwork(pod_net::config::SelectError),
     /// Overlays are gone since the pod was prepared.
     #[error("unable to run prepared overlay-enabled pod: overlay not supported")]
     NoOverlay,
@@ -98,12 +114,18 @@ pub fn interface_of(dir: &PodDir) -> Result<Stage1Interface, LaunchError> {
     Stage1Interface::from_manifest(&manifest).map_err(LaunchError::Interface)
 }
 
-/// Refuses networks that no stage1 can make yet. A flavour that lives in the host's network needs none.
-pub fn check_network(interface: &Stage1Interface, net: &str) -> Result<(), LaunchError> {
-    match (interface.network, net) {
-        (Network::Host, _) | (Network::Contained, "host" | "none") => Ok(()),
-        (Network::Contained, other) => Err(LaunchError::Network(other.to_owned())),
+/// Refuses networks that are not configured, before there is a pod. A flavour that lives in the host's network needs none.
+pub fn check_network(
+    interface: &Stage1Interface,
+    request: &RunRequest,
+    net: &NetRequest,
+) -> Result<(), LaunchError> {
+    if interface.network == Network::Contained && matches!(net, NetRequest::Named(_)) {
+        let folder = Path::new(request.local_config.as_deref().unwrap_or("/etc/rkt")).join("net.d");
+        let networks = Networks::load(&folder).map_err(LaunchError::Networks)?;
+        networks.select(net).map_err(LaunchError::NoNetwork)?;
     }
+    Ok(())
 }
 
 /// Refuses a pod whose roots are to be stacked on a host that cannot do that any more.
@@ -178,16 +200,8 @@ fn write_names(dir: &PodDir, private: bool, dns: &Dns, hostname: &str) -> Result
         (dns.hosts_mode(), hosts, dns.hosts(hostname)),
     ] {
         if mode == DnsMode::Stage0 {
-            write_readable(dir, name, &text)?;
+            dir.write_readable(name, text.as_bytes())?;
         }
     }
     Ok(())
-}
-
-/// Apps of every user read these.
-fn write_readable(dir: &PodDir, name: &str, text: &str) -> Result<(), PathError> {
-    dir.write(name, text.as_bytes())?;
-    let mode = rustix::fs::Mode::from_raw_mode(0o644);
-    rustix::fs::chmodat(dir, name, mode, rustix::fs::AtFlags::empty())
-        .at("chmod", dir.path().join(name))
 }

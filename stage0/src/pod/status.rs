@@ -45,6 +45,8 @@ pub struct Network {
     pub name: String,
     /// The address in it.
     pub ip: String,
+    /// The address of IPv6, where it has one.
+    pub ip6: Option<String>,
     /// All that is known, under the names that are known to clients.
     pub members: Vec<(&'static str, String)>,
 }
@@ -258,10 +260,14 @@ pub(super) fn networks(dir: &PodDir) -> Result<Vec<Network>, ViewError> {
     let bad = || PodDirError::Content { path: NETWORKS.to_owned(), problem: "is not understood" };
     let Ok(Json::List(list)) = Json::parse(&bytes) else { return Err(bad().into()) };
     let text = |json: &Json, key| json.get(key).and_then(Json::as_text).unwrap_or("").to_owned();
-    let network = |json: &Json| Network {
-        name: text(json, "netName"),
-        ip: text(json, "ip"),
-        members: KEYS.iter().map(|key| (*key, text(json, key))).collect(),
+    let network = |json: &Json| {
+        let ip6 = text(json, "ip6");
+        let mut members: Vec<_> = KEYS.iter().map(|key| (*key, text(json, key))).collect();
+        if !ip6.is_empty() {
+            members.push(("ip6", ip6.clone()));
+        }
+        let ip6 = Some(ip6).filter(|ip| !ip.is_empty());
+        Network { name: text(json, "netName"), ip: text(json, "ip"), ip6, members }
     };
     Ok(list.iter().map(network).collect())
 }
