@@ -7,6 +7,8 @@ pub enum Can {
     SeveralApps,
     /// Give the pod a hostname, process, IPC and network namespaces of its own.
     Namespaces,
+    /// Join networks, and have ports of the host lead to a pod.
+    Networks,
     /// Restrict capabilities, kernel paths and privileges.
     Restrict,
     /// Limit memory and processor time.
@@ -52,6 +54,7 @@ pub const NSPAWN: Flavour = Flavour {
     can: &[
         Can::SeveralApps,
         Can::Namespaces,
+        Can::Networks,
         Can::Restrict,
         Can::Limit,
         Can::HostGroups,

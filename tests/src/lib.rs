@@ -9,6 +9,7 @@
 //! corpus   real images that were made before; Registry serves them
 //! Stub     a stage1 of twenty lines of shell, for the contract between the stages
 //! handmade a pod folder without stage0, for the entrypoints of a stage1
+//! net      hosts of a test's own, with networks between them
 //! wait     pidfds, locks and file events, always with a deadline
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod handmade;
 pub mod image;
 pub mod leaks;
 pub mod needs;
+pub mod net;
 pub mod oci;
 pub mod program;
 pub mod pty;
@@ -33,6 +35,7 @@ pub mod wait;
 
 pub use flavour::{Can, FLY, Flavour, KVM, NSPAWN, flavours};
 pub use image::Image;
+pub use net::Host;
 pub use program::{Output, Running};
 pub use registry::Registry;
 pub use sandbox::Rkt;

@@ -3,6 +3,7 @@
 use crate::flavour::Flavour;
 use crate::image::Image;
 use crate::leaks;
+use crate::net::Host;
 use crate::program::{Output, Running, run};
 use crate::wait;
 use std::cell::RefCell;
@@ -25,6 +26,8 @@ pub struct Rkt {
     pub top: PathBuf,
     /// The data folder.
     pub data: PathBuf,
+    /// The words after `nsenter` that lead to the host its programs run on, if that is not this one.
+    way_in: Vec<String>,
     seen: RefCell<BTreeSet<String>>,
 }
 
@@ -60,7 +63,14 @@ impl Rkt {
             fs::create_dir(top.join(folder)).unwrap();
         }
         let data = top.join(data);
-        Self { top, data, seen: RefCell::default() }
+        Self { top, data, way_in: Vec::new(), seen: RefCell::default() }
+    }
+
+    /// A new sandbox whose programs run on a host of the test's own.
+    pub fn on(host: &Host) -> Self {
+        let mut rkt = Self::new();
+        rkt.way_in = host.way_in().to_vec();
+        rkt
     }
 
     /// A file of the test's own in this sandbox.
@@ -119,7 +129,14 @@ impl Rkt {
 
     /// Another program with the environment and the working folder of this sandbox.
     pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = if self.way_in.is_empty() {
+            Command::new(program)
+        } else {
+            let mut command = Command::new("nsenter");
+            command.args(&self.way_in).arg(format!("--wd={}", self.top.display()));
+            command.arg("--").arg(program);
+            command
+        };
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("RKT_TEST_SANDBOX", &self.top);
         command.stdin(Stdio::null()).current_dir(&self.top);

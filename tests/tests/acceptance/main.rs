@@ -16,6 +16,7 @@ mod images;
 mod isolation;
 mod lifecycle;
 mod listing;
+mod networks;
 mod rows;
 mod shell;
 mod volumes;

@@ -1,0 +1,569 @@
+//! Networks of pods: what a pod reaches, who reaches it, and what is left.
+//!
+//! Each test has hosts of its own: one on which rkt runs, and one outside, wired to it.
+
+use serde_json::{Value, json};
+use testkit::flavour::{Can, each};
+use testkit::{Flavour, Host, Image, Output, Rkt, Running};
+
+/// The host on which rkt runs, one outside, and a sandbox.
+struct Site {
+    // First: its pods end while there are hosts.
+    rkt: Rkt,
+    host: Host,
+    outside: Host,
+}
+
+const HOST: &str = "10.99.0.1";
+const OUTSIDE: &str = "10.99.0.2";
+
+impl Site {
+    fn new() -> Self {
+        let (host, outside) = (Host::new(), Host::new());
+        host.wire(
+            &outside,
+            "up0",
+            &[&format!("{HOST}/24"), "fd99::1/64"],
+            &[&format!("{OUTSIDE}/24"), "fd99::2/64"],
+        );
+        host.sh(&format!(
+            "ip route add default via {OUTSIDE}; ip -6 route add default via fd99::2"
+        ));
+        let rkt = Rkt::on(&host);
+        Self { rkt, host, outside }
+    }
+
+    /// A network of the administrator's.
+    fn network(&self, file: &str, content: &Value) {
+        self.rkt.configure("local", &format!("net.d/{file}"), content);
+    }
+
+    /// Runs a script in a pod on these networks, to its end.
+    #[track_caller]
+    fn pod(&self, flavour: &Flavour, net: &str, script: &str) -> Output {
+        let net = format!("--net={net}");
+        let mut words = vec!["--insecure-options=image", "run"];
+        words.extend(flavour.select);
+        let image = self.image();
+        words.extend([&*net, &image, "--", script]);
+        self.rkt.run(&words)
+    }
+
+    /// Starts a pod that serves a page, and waits until it does.
+    #[track_caller]
+    fn server(&self, flavour: &Flavour, flags: &[&str]) -> (Running, String) {
+        let flavour = Flavour { net: &[], ..*flavour };
+        let image = self.image();
+        let mut words: Vec<&str> = flags.to_vec();
+        let script = "mkdir -p /www; echo hello from $(hostname) > /www/index.html; \
+             httpd -p 80 -h /www && echo up; exec sleep 1000";
+        words.extend([&*image, "--", script]);
+        self.rkt.start_pod(&flavour, &words)
+    }
+
+    /// A shell with ports `http` and `dns`.
+    fn image(&self) -> String {
+        let path = self.rkt.path("ports.aci");
+        if path.exists() {
+            return self.rkt.word("ports.aci");
+        }
+        let port = |name: &str, protocol: &str, number: u16| json!({"name": name, "protocol": protocol, "port": number, "count": 1, "socketActivated": false});
+        let ports = json!([port("http", "tcp", 80), port("dns", "udp", 53)]);
+        self.rkt.image(&Image::shell("ports").app("ports", ports))
+    }
+
+    /// A page that the outside serves on port 8000, while what is returned lives.
+    fn page_outside(&self) -> Running {
+        let folder = self.rkt.folder("outside");
+        std::fs::write(self.rkt.path("outside/index.html"), "from outside\n").unwrap();
+        serve(&self.outside, "8000", &folder)
+    }
+}
+
+/// Serves a folder's files on a port, or an address and a port, while what is returned lives.
+fn serve(host: &Host, port: &str, folder: &str) -> Running {
+    let running = host.start(&format!("exec busybox httpd -f -p {port} -h {folder}"));
+    let number = port.rsplit(':').next().unwrap();
+    host.sh(&format!("until busybox nc -w 1 127.0.0.1 {number} </dev/null; do :; done"));
+    running
+}
+
+/// A shell's words that fetch a page's last line from `ADDRESS:PORT`, of which brackets may be around the address.
+fn fetch(from: &str) -> String {
+    let (address, port) = from.rsplit_once(':').unwrap();
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 3 {address} {port} | tail -n 1")
+}
+
+#[track_caller]
+fn reaches(host: &Host, address: &str) {
+    let page = host.attempt(&fetch(address));
+    assert!(page.stdout.starts_with("hello from"), "{address}: {page:#?}");
+}
+
+#[track_caller]
+fn does_not_reach(host: &Host, address: &str) {
+    let page = host.attempt(&fetch(address));
+    assert!(!page.stdout.contains("hello"), "{address}: {page:#?}");
+}
+
+/// What a pod asks to see its interfaces by.
+const ADDRESSES: &str =
+    "ls /sys/class/net | tr '\\n' ' '; ip -4 -o addr show scope global | awk '{print $2,$4}'";
+
+#[test]
+fn the_default_network_hides_the_pod_behind_the_host() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let before = site.host.state();
+        let page = site.page_outside();
+        let script = format!(
+            "{ADDRESSES}; ip route | head -1; ping -c 1 -W 3 172.16.28.1 >/dev/null && echo gateway; \
+             {}",
+            fetch(&format!("{OUTSIDE}:8000"))
+        );
+        let output = site.pod(flavour, "default", &script).ok();
+        assert_eq!(
+            output.lines(),
+            [
+                "eth0 lo eth0 172.16.28.2/24",
+                "default via 172.16.28.1 dev eth0 ",
+                "gateway",
+                "from outside"
+            ]
+        );
+        drop(page);
+        unchanged(&site, &before);
+    });
+}
+
+/// Insists that a pod's end has left nothing, but for what the kernel still takes apart.
+#[track_caller]
+fn unchanged(site: &Site, before: &str) {
+    let end = std::time::Instant::now() + testkit::wait::DEADLINE;
+    loop {
+        let now = site.host.state();
+        if now == before {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "before:\n{before}\nnow:\n{now}");
+    }
+}
+
+#[test]
+fn the_restricted_network_has_no_way_out() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let page = site.page_outside();
+        let script = format!(
+            "{ADDRESSES}; ping -c 1 -W 3 172.31.0.1 >/dev/null && echo host; \
+             {}; echo end",
+            fetch(&format!("{OUTSIDE}:8000"))
+        );
+        let output = site.pod(flavour, "default-restricted", &script).ok();
+        assert_eq!(output.lines(), ["eth0 lo eth0 172.31.0.2/16", "host", "end"]);
+        drop(page);
+    });
+}
+
+#[test]
+fn only_named_networks_are_joined_in_the_order_of_their_files() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let ptp = |name: &str, subnet: &str| json!({"name": name, "type": "ptp", "ipam": {"type": "host-local", "subnet": subnet}});
+        site.network("20-a.conf", &ptp("a", "10.20.0.0/24"));
+        site.network("10-b.conf", &ptp("a-name-longer-than-that-of-an-interface", "10.10.0.0/24"));
+        let output = site.pod(flavour, "a", ADDRESSES).ok();
+        assert_eq!(output.lines(), ["eth0 lo eth0 10.20.0.2/24"]);
+        let both = "a,a-name-longer-than-that-of-an-interface";
+        let output = site.pod(flavour, both, ADDRESSES).ok();
+        assert_eq!(output.lines(), ["eth0 eth1 lo eth0 10.10.0.2/24", "eth1 10.20.0.3/24"]);
+        let output = site.pod(flavour, "all", "ls /sys/class/net | wc -l").ok();
+        assert_eq!(output.text(), "5");
+        site.pod(flavour, "a,nope", "true").refuses("networks not found: [nope]");
+        site.pod(flavour, "a,a", "true").refuses("found duplicate netname \"a\"");
+        assert!(!site.rkt.data.join("pods/run").read_dir().unwrap().any(|e| {
+            let name = e.unwrap().file_name();
+            site.rkt.status(name.to_str().unwrap())["state"] == "running"
+        }));
+    });
+}
+
+#[test]
+fn a_broken_file_spoils_only_its_network() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let conf = site.rkt.top.join("local/net.d");
+        std::fs::create_dir_all(&conf).unwrap();
+        std::fs::write(conf.join("10-bad.conf"), r#"{"name": "bad", "type": 7}"#).unwrap();
+        std::fs::write(conf.join("11-worse.conf"), "{").unwrap();
+        site.network(
+            "20-mtu.conf",
+            &json!({"name": "mtu", "type": "ptp", "mtu": "big",
+            "ipam": {"type": "host-local", "subnet": "10.3.0.0/24"}}),
+        );
+        let output = site.pod(flavour, "default", "echo fine").ok();
+        assert_eq!(output.text(), "fine");
+        assert!(output.stderr.contains("10-bad.conf"), "{output:#?}");
+        site.pod(flavour, "bad", "true").refuses("type");
+        let output = site.pod(flavour, "mtu", "true").code(254);
+        assert!(
+            output.stderr.contains("20-mtu.conf") && output.stderr.contains("mtu"),
+            "{output:#?}"
+        );
+    });
+}
+
+#[test]
+fn networks_of_every_type_give_addresses() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let host_local = |subnet: &str| json!({"type": "host-local", "subnet": subnet, "routes": [{"dst": "0.0.0.0/0"}]});
+        site.network(
+            "1.conf",
+            &json!({"name": "p", "type": "ptp", "ipMasq": true, "mtu": 1400,
+            "ipam": host_local("10.1.1.0/24")}),
+        );
+        site.network(
+            "2.conf",
+            &json!({"name": "b", "type": "bridge", "bridge": "br7", "isGateway": true,
+            "ipMasq": true, "mtu": 1460, "addIf": "true", "ipam": host_local("10.1.2.0/24")}),
+        );
+        site.network(
+            "3.conf",
+            &json!({"name": "m", "type": "macvlan", "master": "up0",
+            "ipam": {"type": "host-local", "subnet": "10.99.0.0/24", "rangeStart": "10.99.0.100"}}),
+        );
+        let page = site.page_outside();
+        for (net, address, mtu) in [
+            ("p", "10.1.1.2/24", "1400"),
+            ("b", "10.1.2.2/24", "1460"),
+            ("m", "10.99.0.100/24", "1500"),
+        ] {
+            let script = format!(
+                "{ADDRESSES}; cat /sys/class/net/eth0/mtu; {}",
+                fetch(&format!("{OUTSIDE}:8000"))
+            );
+            let output = site.pod(flavour, net, &script).ok();
+            let first = format!("eth0 lo eth0 {address}");
+            assert_eq!(output.lines(), [&*first, mtu, "from outside"], "{net}");
+        }
+        drop(page);
+        // A bridge stays, empty.
+        assert!(site.host.sh("ip -o link show master br7").is_empty());
+        assert!(site.host.sh("ip -o -4 addr show br7").contains("10.1.2.1/24"));
+    });
+}
+
+#[test]
+fn an_address_can_be_asked_for() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let (first, _) = site.server(flavour, &["--net=default:IP=172.16.28.77"]);
+        reaches(&site.host, "172.16.28.77:80");
+        site.pod(flavour, "default:IP=172.16.28.77", "true")
+            .refuses("requested IP address \"172.16.28.77\" is not available in network: default");
+        site.pod(flavour, "default:IP=10.0.0.1", "true").code(254);
+        drop(first);
+    });
+}
+
+#[test]
+fn the_default_network_can_be_another() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network("99-network.conf", &json!({"name": "default", "type": "ptp", "ipMasq": false,
+            "ipam": {"type": "host-local", "subnet": "172.30.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}));
+        let output = site.pod(flavour, "default", ADDRESSES).ok();
+        assert_eq!(output.lines(), ["eth0 lo eth0 172.30.0.2/24"]);
+    });
+}
+
+#[test]
+fn pods_reach_each_other() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network(
+            "b.conf",
+            &json!({"name": "b", "type": "bridge", "isDefaultGateway": true,
+            "ipam": {"type": "host-local", "subnet": "10.5.0.0/24"}}),
+        );
+        for (net, address) in [("default", "172.16.28.2"), ("b", "10.5.0.2")] {
+            let (server, uuid) = site.server(flavour, &[&format!("--net={net}")]);
+            let script = fetch(&format!("{address}:80"));
+            let output = site.pod(flavour, net, &script).ok();
+            assert!(output.stdout.starts_with("hello"), "{net}: {output:#?}");
+            site.rkt.run(&["stop", "--force", &uuid]).ok();
+            drop(server);
+        }
+    });
+}
+
+#[test]
+fn ports_are_reached_from_everywhere() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.host.sh("ip addr add 10.98.0.1/24 dev up0");
+        let before = site.host.state();
+        let (server, uuid) = site.server(flavour, &["--port=http:8080"]);
+        reaches(&site.outside, &format!("{HOST}:8080"));
+        reaches(&site.host, &format!("{HOST}:8080"));
+        reaches(&site.host, "127.0.0.1:8080");
+        reaches(&site.host, "10.98.0.1:8080");
+        reaches(&site.host, "172.16.28.2:80");
+        // The pod itself, and another, by the host's address.
+        let by_host = fetch(&format!("{HOST}:8080"));
+        let own = site.rkt.run(&["enter", &uuid, "sh", "-c", &by_host]);
+        assert!(own.stdout.starts_with("hello"), "{own:#?}");
+        let other = site.pod(flavour, "default", &by_host).ok();
+        assert!(other.stdout.starts_with("hello"), "{other:#?}");
+        site.rkt.run(&["stop", "--force", &uuid]).ok();
+        drop(server.wait());
+        does_not_reach(&site.host, "127.0.0.1:8080");
+        unchanged(&site, &before.replace("route_localnet", ""));
+    });
+}
+
+#[test]
+fn a_port_of_one_address_is_reached_only_there() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.host.sh("ip addr add 10.98.0.1/24 dev up0");
+        site.outside.sh("ip addr add 10.98.0.2/24 dev up0");
+        let (server, _) =
+            site.server(flavour, &["--port=http:10.98.0.1:8080", "--port=dns:127.0.0.1:5353"]);
+        reaches(&site.outside, "10.98.0.1:8080");
+        reaches(&site.host, "10.98.0.1:8080");
+        does_not_reach(&site.outside, &format!("{HOST}:8080"));
+        does_not_reach(&site.host, "127.0.0.1:8080");
+        drop(server);
+    });
+}
+
+#[test]
+fn a_port_on_loopback_is_not_reached_by_a_forged_route() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let (server, _) = site.server(flavour, &["--port=http:127.0.0.1:8080"]);
+        reaches(&site.host, "127.0.0.1:8080");
+        site.outside.sh(&format!(
+            "sysctl -qw net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.up0.route_localnet=1; \
+             ip rule add from all lookup 99 pref 1; ip rule del pref 0; ip rule add pref 2 lookup local; \
+             ip route add 127.0.0.1 via {HOST} dev up0 src {OUTSIDE} table 99"
+        ));
+        does_not_reach(&site.outside, "127.0.0.1:8080");
+        // Nor does a pod reach what the host has on loopback alone.
+        let secret = serve(&site.host, "127.0.0.1:9999", "/usr");
+        let script = "ip route add 127.0.0.0/8 via 172.16.28.1 2>/dev/null; nc -w 2 172.16.28.1 9999 </dev/null && echo yes || echo no";
+        assert_eq!(site.pod(flavour, "default", script).ok().text(), "no");
+        drop((server, secret));
+    });
+}
+
+#[test]
+fn ports_are_reached_where_packets_are_dropped() {
+    each(&[Can::Networks], |flavour| {
+        for drop_all in [
+            "iptables-nft -P FORWARD DROP; ip6tables-nft -P FORWARD DROP",
+            "iptables-nft -A FORWARD -j REJECT",
+            "iptables-legacy -P FORWARD DROP",
+        ] {
+            let site = Site::new();
+            site.host.sh(drop_all);
+            let before = site.host.state();
+            let legacy = site
+                .host
+                .sh("iptables-legacy-save 2>/dev/null | grep -v '^#' | sed 's/\\[.*//' || true");
+            let page = site.page_outside();
+            let (server, uuid) = site.server(flavour, &["--port=http:8080"]);
+            reaches(&site.outside, &format!("{HOST}:8080"));
+            let out = fetch(&format!("{OUTSIDE}:8000"));
+            let page_seen = site.rkt.run(&["enter", &uuid, "sh", "-c", &out]);
+            assert_eq!(page_seen.text(), "from outside", "{drop_all}: {page_seen:#?}");
+            site.rkt.run(&["stop", "--force", &uuid]).ok();
+            drop((server.wait(), page));
+            unchanged(&site, &before);
+            let now = site
+                .host
+                .sh("iptables-legacy-save 2>/dev/null | grep -v '^#' | sed 's/\\[.*//' || true");
+            assert_eq!(legacy, now);
+        }
+    });
+}
+
+#[test]
+fn datagrams_are_forwarded() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let flavour = Flavour { net: &[], ..*flavour };
+        let words = [
+            "--port=dns:5353",
+            &site.image(),
+            "--",
+            "echo up; exec udpsvd 0 53 sh -c 'read line; echo got $line'",
+        ];
+        let (server, _) = site.rkt.start_pod(&flavour, &words);
+        let answer =
+            site.outside.sh(&format!("echo question | busybox nc -u -w 3 {HOST} 5353 | head -1"));
+        assert_eq!(answer, "got question\n");
+        drop(server);
+    });
+}
+
+#[test]
+fn a_name_server_comes_from_a_network() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network("1.conf", &json!({"name": "a", "type": "ptp",
+            "dns": {"nameservers": ["10.6.0.53"], "search": ["a.example"], "options": ["ndots:3"], "domain": "d.example"},
+            "ipam": {"type": "host-local", "subnet": "10.6.0.0/24"}}));
+        let show = "cat /etc/resolv.conf";
+        let output = site.pod(flavour, "a", show).ok();
+        let lines: Vec<_> = output.lines().into_iter().filter(|l| !l.is_empty()).collect();
+        assert!(lines[0].starts_with('#') && lines[0].ends_with(" a"), "{lines:?}");
+        assert_eq!(
+            lines[1..],
+            ["search a.example", "nameserver 10.6.0.53", "options ndots:3", "domain d.example"]
+        );
+        let said = site.rkt.run(&[
+            "--insecure-options=image",
+            "run",
+            "--net=a",
+            "--dns=8.8.8.8",
+            &site.image(),
+            "--",
+            show,
+        ]);
+        assert_eq!(said.ok().stdout, "# Generated by rkt run\n\nnameserver 8.8.8.8\n");
+        let none = site.rkt.run(&[
+            "--insecure-options=image",
+            "run",
+            "--net=a",
+            "--dns=none",
+            &site.image(),
+            "--",
+            "cat /etc/resolv.conf 2>/dev/null; echo end",
+        ]);
+        assert_eq!(none.ok().text(), "end");
+    });
+}
+
+#[test]
+fn both_versions_of_ip_work_alike() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network(
+            "6.conf",
+            &json!({"name": "both", "type": "bridge", "bridge": "br6",
+            "isDefaultGateway": true, "ipMasq": true, "ipam": {"type": "host-local", "ranges": [
+                [{"subnet": "10.66.0.0/24"}], [{"subnet": "fd66::/64"}]]}}),
+        );
+        site.network("7.conf", &json!({"name": "ptp6", "type": "ptp", "ipMasq": true,
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": "fd67::/64"}]], "routes": [{"dst": "::/0"}]}}));
+        let before = site.host.sh("nft list ruleset; ls /run/netns");
+        let (server, uuid) = site.server(flavour, &["--net=both:IP6=fd66::42", "--port=http:8080"]);
+        reaches(&site.host, "10.66.0.2:80");
+        reaches(&site.host, "[fd66::42]:80");
+        reaches(&site.outside, &format!("{HOST}:8080"));
+        reaches(&site.outside, "[fd99::1]:8080");
+        reaches(&site.host, "[fd99::1]:8080");
+        let list = site.rkt.run(&["list"]).ok().stdout;
+        assert!(list.contains("both:ip4=10.66.0.2:ip6=fd66::42"), "{list}");
+        let out = site.rkt.run(&["enter", &uuid, "ping", "-6", "-c", "1", "-W", "3", "fd99::2"]);
+        assert_eq!(out.code, Some(0), "{out:#?}");
+        site.rkt.run(&["stop", "--force", &uuid]).ok();
+        drop(server.wait());
+        assert_eq!(before, site.host.sh("nft list ruleset; ls /run/netns"));
+        let output =
+            site.pod(flavour, "ptp6", "ping -6 -c 1 -W 3 fd99::2 >/dev/null && echo out").ok();
+        assert_eq!(output.text(), "out");
+    });
+}
+
+#[test]
+fn a_namespace_is_visible_and_can_be_given() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let (server, uuid) = site.server(flavour, &[]);
+        assert!(site.host.sh("ip netns list").contains(&format!("cni-{uuid}")));
+        let inside = site.host.sh(&format!("ip netns exec cni-{uuid} ip -o link"));
+        assert!(inside.contains("eth0"), "{inside}");
+        drop(server);
+    });
+    each(&[Can::ShareWithHost, Can::Namespaces], |flavour| {
+        let site = Site::new();
+        site.host.sh("ip netns add mine; ip -n mine link set lo up; ip -n mine link add x type veth peer name y");
+        let output =
+            site.pod(flavour, "ns:/run/netns/mine", "ls /sys/class/net | tr '\\n' ' '").ok();
+        assert_eq!(output.text(), "lo x y");
+        assert!(site.host.sh("ip netns list").contains("mine"));
+    });
+}
+
+#[test]
+fn an_address_is_free_as_soon_as_its_pod_has_ended() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network(
+            "1.conf",
+            &json!({"name": "tiny", "type": "ptp",
+            "ipam": {"type": "host-local", "subnet": "10.7.0.0/30"}}),
+        );
+        for _ in 0..3 {
+            let output = site.pod(flavour, "tiny", ADDRESSES).ok();
+            assert_eq!(output.lines(), ["eth0 lo eth0 10.7.0.2/30"]);
+        }
+        let (server, _) = site.server(flavour, &["--net=tiny"]);
+        site.pod(flavour, "tiny", "true").refuses("network full");
+        drop(server);
+    });
+}
+
+#[test]
+fn pods_show_their_networks() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let (server, uuid) = site.server(flavour, &["--net=default,default-restricted"]);
+        let list = site.rkt.run(&["list"]).ok().stdout;
+        assert!(
+            list.contains("default-restricted:ip4=172.31.0.2, default:ip4=172.16.28.2"),
+            "{list}"
+        );
+        let status = site.rkt.run(&["status", &uuid]).ok().stdout;
+        assert!(
+            status.contains("networks=default-restricted:ip4=172.31.0.2, default:ip4=172.16.28.2"),
+            "{status}"
+        );
+        let network = &site.rkt.status(&uuid)["networks"][1];
+        assert_eq!(network["netName"], "default");
+        assert_eq!(network["netConf"], "net/99-default.conf");
+        assert_eq!(
+            (&network["ifName"], &network["ip"], &network["mask"]),
+            (&json!("eth1"), &json!("172.16.28.2"), &json!("255.255.255.0"))
+        );
+        drop(server);
+    });
+}
+
+#[test]
+fn what_a_killed_pod_leaves_is_collected() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network(
+            "1.conf",
+            &json!({"name": "tiny", "type": "bridge", "bridge": "brk", "isGateway": true,
+            "ipMasq": true, "ipam": {"type": "host-local", "subnet": "10.7.0.0/30"}}),
+        );
+        site.pod(flavour, "tiny", "true").ok();
+        site.host.sh("while ip -o link | grep -q veth; do :; done");
+        let before = site.host.state();
+        let (server, uuid) = site.server(flavour, &["--net=tiny", "--port=http:8080"]);
+        server.signal(9);
+        drop(server.wait());
+        site.pod(flavour, "tiny", "true").refuses("network full");
+        site.rkt.collect();
+        assert!(!site.host.state().contains(&uuid));
+        unchanged(&site, &before);
+        site.pod(flavour, "tiny", "true").ok();
+    });
+}
