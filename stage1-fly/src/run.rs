@@ -40,6 +40,7 @@ pub fn run() -> Result<u8, FlyError> {
     let dir = PodDir::current()?;
     let app = FlyApp::read(&dir)?;
     warn(&args, &app);
+    dir.ensure_state()?;
     app.files.make_folders(dir.as_fd())?;
     let group = Group::make(&dir, &args)?;
     let result = root::assemble(&app, &dir, &args)

@@ -40,24 +40,6 @@ fn absent_flags_are_refused() {
 }
 
 #[test]
-fn networks_beside_host_and_none_are_refused() {
-    let rkt = Rkt::new();
-    let image = rkt.shell();
-    for flag in
-        [&[][..], &["--net"], &["--net=default"], &["--net=default-restricted"], &["--net=own"]]
-    {
-        let words =
-            [&["--insecure-options=image", "run"], flag, &[&*image, "--", "echo ran"]].concat();
-        let output = rkt.run(&words).code(254);
-        assert_eq!(output.stdout, "", "{flag:?}");
-    }
-    let ports = serde_json::json!([{ "name": "http", "protocol": "tcp", "port": 80 }]);
-    let served = rkt.image(&Image::shell("served").app("ports", ports));
-    let words = ["--insecure-options=image", "run", "--port=http:8080", &*served, "--", "echo ran"];
-    rkt.run(&words).code(254);
-}
-
-#[test]
 fn images_from_the_network_by_name_are_refused() {
     let rkt = Rkt::new();
     for reference in
