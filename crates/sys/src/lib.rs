@@ -19,5 +19,6 @@ pub mod path;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod tap;
 pub mod terminal;
 pub mod vsock;

@@ -49,6 +49,7 @@ impl Role {
 const KVM_RUN: u32 = 0xae80;
 const KVM_GET_REGS: u32 = 0x8090_ae81;
 const FIONBIO: u32 = 0x5421;
+const TUNSETOFFLOAD: u32 = 0x4004_54d0;
 /// What a thread of the C library shares with those that are there.
 const THREAD: u32 = (c::CLONE_VM
     | c::CLONE_FS
@@ -94,7 +95,8 @@ static DEVICES: &[Call] = &[
             Argument::one_of(2, &[0]),
         ],
     ),
-    Call::when(c::SYS_ioctl, &[Argument::one_of(1, &[FIONBIO])]),
+    // The second is how a tap learns what the guest does by itself.
+    Call::when(c::SYS_ioctl, &[Argument::one_of(1, &[FIONBIO, TUNSETOFFLOAD])]),
 ];
 
 static MACHINE: &[Call] = &[

@@ -4,12 +4,14 @@
 //! kicks go to it, and its signals to the guest. It hears of memory and queues by vhost-user, on a socket; when that is
 //! closed, the machine cannot go on.
 
-use super::virtio::{Chain, Device, Misused, Remote, Rings, Unserved, VERSION_1};
+use super::virtio::{
+    Chain, Device, EVENT_NUMBERS, Misused, Remote, Rings, Source, Unserved, VERSION_1,
+};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
@@ -19,8 +21,6 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 /// What cannot wait, and all requests. The second one holds a whole megabyte, a page an entry.
 const QUEUES: [u16; 2] = [128, 1024];
-/// Telling of events by their numbers: fewer of them.
-const EVENT_NUMBERS: u64 = 1 << 29;
 /// The most bytes of a tag.
 pub const TAG: usize = 36;
 /// What a server must be able to do beyond the device: to say when it has done something, and to begin anew.
@@ -167,8 +167,8 @@ impl Device for Fs {
         &self.configuration
     }
 
-    fn source(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.line.as_fd())
+    fn source(&self) -> Option<Source<'_>> {
+        Some(Source::Filled(self.line.as_fd()))
     }
 
     fn woken(&mut self) {

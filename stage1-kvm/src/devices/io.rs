@@ -1,9 +1,10 @@
 //! One thread for all devices: waits for kicks, and takes the lock of the device that was kicked.
 
+use super::virtio;
 use super::virtio::mmio::Mmio;
 use crate::vmm::gate::Pass;
 use crate::vmm::{Ending, STACK};
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::Sender;
@@ -27,8 +28,8 @@ struct Source {
 
 #[derive(Debug)]
 enum Cause {
-    /// The guest kicks this queue by this event.
-    Kick(EventFd, usize),
+    /// The guest kicks this queue by this event, which only has to stay open.
+    Kick { _event: EventFd, queue: usize },
     /// What the device itself waits for.
     Own,
 }
@@ -55,8 +56,10 @@ impl Loop {
     /// The kernel refuses.
     pub fn add(&mut self, kick: EventFd, device: Arc<Mutex<Mmio>>, queue: usize) -> io::Result<()> {
         let data = epoll::EventData::new_u64(self.sources.len() as u64);
-        epoll::add(&self.poll, borrowed(&kick), data, epoll::EventFlags::IN)?;
-        self.sources.push(Source { device, cause: Cause::Kick(kick, queue) });
+        // Each kick is told of once, and nobody has to take it back.
+        let events = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&self.poll, borrowed(&kick), data, events)?;
+        self.sources.push(Source { device, cause: Cause::Kick { _event: kick, queue } });
         Ok(())
     }
 
@@ -67,8 +70,14 @@ impl Loop {
     pub fn add_own(&mut self, device: Arc<Mutex<Mmio>>) -> io::Result<()> {
         let data = epoll::EventData::new_u64(self.sources.len() as u64);
         let waits = device.lock().ok().and_then(|device| {
-            let source = device.source()?;
-            Some(epoll::add(&self.poll, source, data, epoll::EventFlags::IN))
+            let (source, events) = match device.source()? {
+                virtio::Source::Filled(source) => (source, epoll::EventFlags::IN),
+                virtio::Source::Changed(source) => {
+                    let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+                    (source, both | epoll::EventFlags::ET)
+                }
+            };
+            Some(epoll::add(&self.poll, source, data, events))
         });
         if let Some(outcome) = waits {
             outcome?;
@@ -99,44 +108,73 @@ impl Loop {
 
     fn live(&self, endings: &Sender<Ending>) {
         let mut events = Vec::with_capacity(16);
+        // Devices that have more to do than one turn allows.
+        let mut busy: Vec<u64> = Vec::new();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
             events.clear();
-            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), None) {
+            let limit = (!busy.is_empty()).then_some(&now);
+            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), limit) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     log::error!("devices cannot wait: {error}");
                     return;
                 }
             }
-            for event in &events {
-                let number = event.data.u64();
+            let again = std::mem::take(&mut busy).into_iter().map(|index| (index, Turn::Next));
+            let woken = events.iter().map(|event| (event.data.u64(), Turn::First));
+            for (number, turn) in woken.chain(again) {
                 if number == STOP {
                     return;
                 }
                 let index = usize::try_from(number).unwrap_or(usize::MAX);
-                let source = self.sources.get(index);
-                if let Some(why) = source.and_then(Source::serve) {
-                    drop(endings.send(Ending::Broken(why)));
-                    return;
+                let after = self.sources.get(index).map_or(After::Idle, |own| own.serve(turn));
+                match after {
+                    After::Busy if !busy.contains(&number) => busy.push(number),
+                    After::Busy | After::Idle => {}
+                    After::Broken(why) => {
+                        drop(endings.send(Ending::Broken(why)));
+                        return;
+                    }
                 }
             }
         }
     }
 }
 
+/// Which turn of a device's this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Something has happened.
+    First,
+    /// The last one left something.
+    Next,
+}
+
+/// How a device is after its turn.
+#[derive(Debug)]
+enum After {
+    Idle,
+    /// It has more to do.
+    Busy,
+    /// The machine cannot go on with it.
+    Broken(String),
+}
+
 impl Source {
-    /// Has the device do what there is to do; why the machine cannot go on, if it cannot.
-    fn serve(&self) -> Option<String> {
-        if let Cause::Kick(event, _) = &self.cause {
-            // Only takes the event back; that there was one is known.
-            drop(event.read());
+    /// Has the device do what there is to do.
+    fn serve(&self, turn: Turn) -> After {
+        let Ok(mut device) = self.device.lock() else { return After::Idle };
+        let more = match (&self.cause, turn) {
+            (_, Turn::Next) => device.go_on(),
+            (Cause::Kick { queue, .. }, Turn::First) => device.kicked(*queue),
+            (Cause::Own, Turn::First) => device.woken(),
+        };
+        match device.broken() {
+            Some(why) => After::Broken(why.to_owned()),
+            None if more => After::Busy,
+            None => After::Idle,
         }
-        let mut device = self.device.lock().ok()?;
-        match self.cause {
-            Cause::Kick(_, queue) => device.kicked(queue),
-            Cause::Own => device.woken(),
-        }
-        device.broken().map(str::to_owned)
     }
 }
 

@@ -167,6 +167,9 @@ static ATTEMPTS: &[Attempt] = attempts! {
     takes_a_terminal: SYS_ioctl(Descriptor, n(0x540e), NONE), Refused, Kill;
     asks_kvm_for_a_machine: SYS_ioctl(Descriptor, n(0xae01), NONE), Refused, Kill;
     asks_kvm_for_memory: SYS_ioctl(Descriptor, n(0x4020_ae46), Room), Refused, Kill;
+    makes_a_tap: SYS_ioctl(Descriptor, n(0x4004_54ca), Room), Refused, Kill;
+    keeps_a_tap: SYS_ioctl(Descriptor, n(0x4004_54cb), n(1)), Refused, Kill;
+    filters_a_tap: SYS_ioctl(Descriptor, n(0x4010_54d5), Room), Refused, Kill;
     asks_for_a_namespace: SYS_ioctl(Descriptor, n(0xb701), NONE), Refused, Kill;
     wants_signals_of_a_file: SYS_fcntl(Descriptor, n(8), Supervisor), Refused, Kill;
     changes_personality: SYS_personality(n(0x40_0000)), Own, Kill;

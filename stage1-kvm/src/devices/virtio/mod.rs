@@ -1,6 +1,7 @@
 //! Virtio: what all devices have in common, over registers in memory (virtio 1.2, sections 2 and 4.2).
 
 pub mod mmio;
+pub mod ring;
 
 use std::os::fd::BorrowedFd;
 use virtio_queue::{DescriptorChain, Queue};
@@ -12,6 +13,8 @@ pub type Chain<'a> = DescriptorChain<&'a GuestMemoryMmap>;
 
 /// The feature bit of all devices that are not of before the standard.
 pub const VERSION_1: u64 = 1 << 32;
+/// Events are told of by their numbers: fewer of them, both ways.
+pub const EVENT_NUMBERS: u64 = 1 << 29;
 
 /// What the guest did that no driver does. The device stops until it is reset.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,24 @@ pub struct Rings<'a> {
     pub memory: &'a GuestMemoryMmap,
 }
 
+/// What became of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Served {
+    /// The guest wants to hear of what was used.
+    pub tell: bool,
+    /// There is more, for when the others have had their turn.
+    pub more: bool,
+}
+
+/// What a device waits for besides the guest.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// It has something to be read, for as long as it has.
+    Filled(BorrowedFd<'a>),
+    /// It has more to be read, or room again, each told of once.
+    Changed(BorrowedFd<'a>),
+}
+
 /// A device whose queues another process serves. [`Device::reset`] ends that.
 pub trait Remote {
     /// The driver is ready.
@@ -73,7 +94,7 @@ pub trait Device: Send {
     }
 
     /// What wakes it besides the guest.
-    fn source(&self) -> Option<BorrowedFd<'_>> {
+    fn source(&self) -> Option<Source<'_>> {
         None
     }
 
@@ -90,8 +111,24 @@ pub trait Device: Send {
         None
     }
 
+    /// The driver is ready, and these features were agreed on.
+    fn start(&mut self, _features: u64) {}
+
     /// The guest's driver begins anew.
     fn reset(&mut self) {}
+
+    /// Does what can be done of a queue now, within bounds.
+    ///
+    /// # Errors
+    /// The queue or a chain makes no sense.
+    fn turn(
+        &mut self,
+        index: usize,
+        queue: &mut Queue,
+        memory: &GuestMemoryMmap,
+    ) -> Result<Served, Misused> {
+        Ok(Served { tell: serve_all(self, index, queue, memory)?, more: false })
+    }
 
     /// Does what one chain of a queue asks for; how many bytes were written to it.
     ///
@@ -109,8 +146,8 @@ pub trait Device: Send {
 ///
 /// # Errors
 /// The queue or a chain makes no sense.
-pub fn serve_all(
-    device: &mut dyn Device,
+pub fn serve_all<D: Device + ?Sized>(
+    device: &mut D,
     index: usize,
     queue: &mut Queue,
     memory: &GuestMemoryMmap,

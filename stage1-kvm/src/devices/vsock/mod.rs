@@ -6,13 +6,13 @@
 mod connection;
 mod header;
 
-use super::virtio::{Chain, Device, Misused};
+use super::virtio::{Chain, Device, Misused, Source};
 use connection::{Connection, ROOM};
 use header::{HOST, Header, LENGTH, Operation, STREAM};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use vm_memory::GuestMemoryMmap;
 
@@ -261,8 +261,8 @@ impl Device for Vsock {
         Ok(0)
     }
 
-    fn source(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.poll.as_fd())
+    fn source(&self) -> Option<Source<'_>> {
+        Some(Source::Filled(self.poll.as_fd()))
     }
 
     fn woken(&mut self) {

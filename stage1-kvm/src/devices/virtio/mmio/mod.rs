@@ -1,8 +1,7 @@
 //! The registers of a virtio device (virtio 1.2, section 4.2.2), version 2, in a page of their own.
 
-use super::{Device, Rings, VERSION_1, serve_all};
+use super::{Device, EVENT_NUMBERS, Rings, Source, VERSION_1};
 use crate::vmm::bus::Registers;
-use std::os::fd::BorrowedFd;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
@@ -95,39 +94,51 @@ impl Mmio {
     }
 
     /// What wakes the device besides the guest.
-    pub fn source(&self) -> Option<BorrowedFd<'_>> {
+    pub fn source(&self) -> Option<Source<'_>> {
         self.device.source()
     }
 
-    /// The guest says that a queue has something for the device.
-    pub fn kicked(&mut self, index: usize) {
-        self.serve(index);
+    /// The guest says that a queue has something for the device. Whether there is more to do, for [`Self::go_on`].
+    pub fn kicked(&mut self, index: usize) -> bool {
+        let mut more = self.serve(index);
         // What came by one queue may have an answer that goes by another.
         for other in (0..self.queues.len()).filter(|other| *other != index) {
-            self.serve(other);
+            more |= self.serve(other);
         }
+        more
     }
 
     /// Something else has.
-    pub fn woken(&mut self) {
+    pub fn woken(&mut self) -> bool {
         self.device.woken();
-        for index in 0..self.queues.len() {
-            self.serve(index);
-        }
+        self.go_on()
     }
 
-    fn serve(&mut self, index: usize) {
+    /// The others have had their turn.
+    pub fn go_on(&mut self) -> bool {
+        (0..self.queues.len()).fold(false, |more, index| self.serve(index) | more)
+    }
+
+    fn serve(&mut self, index: usize) -> bool {
         if !self.kicks.is_empty() {
-            return;
+            return false;
         }
         if self.state.status & DRIVER_OK == 0 || self.state.status & NEEDS_RESET != 0 {
-            return;
+            return false;
         }
-        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return };
-        match serve_all(self.device.as_mut(), index, queue, &self.memory) {
-            Ok(true) => self.signal(USED),
-            Ok(false) => {}
-            Err(error) => self.fail(&error.to_string()),
+        let queue = self.queues.get_mut(index).filter(|queue| queue.ready());
+        let Some(queue) = queue else { return false };
+        match self.device.turn(index, queue, &self.memory) {
+            Ok(served) => {
+                if served.tell {
+                    self.signal(USED);
+                }
+                served.more
+            }
+            Err(error) => {
+                self.fail(&error.to_string());
+                false
+            }
         }
     }
 
@@ -191,6 +202,10 @@ impl Mmio {
             if let Err(error) = remote.start(&rings) {
                 self.fail(&error.to_string());
             }
+        } else if starts {
+            let numbers = self.state.features & EVENT_NUMBERS != 0;
+            self.queues.iter_mut().for_each(|queue| queue.set_event_idx(numbers));
+            self.device.start(self.state.features);
         }
     }
 
