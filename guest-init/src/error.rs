@@ -44,6 +44,15 @@ pub enum InitError {
     /// A limit cannot be applied.
     #[error(transparent)]
     Group(#[from] CgroupError),
+    /// A network interface is none of the machine's.
+    #[error("the machine has no network device for {0}")]
+    NoDevice(String),
+    /// A network interface cannot be called that.
+    #[error(transparent)]
+    Interface(#[from] netlink::link::BadName),
+    /// A network interface cannot be what it is to be.
+    #[error(transparent)]
+    Network(#[from] netlink::RequestError),
     /// A call to the kernel failed.
     #[error("{0}")]
     Kernel(&'static str, #[source] io::Error),

@@ -4,6 +4,7 @@
 //! boot     kernel file systems, modules of the initramfs, a root of its own, loopback      (boot)
 //! call     a connection to the host, which says: here is what you are                      (call, host)
 //! stand    images of the block devices, shares, one root and mount namespace an app        (images, pod)
+//!          network interfaces, their addresses and routes                                 (network)
 //! live     starts, reaps, copies streams, runs commands, answers; rkt's exit rule          (live, relay, exec, export)
 //! end      everything is killed, streams are emptied, the code is told, the machine resets
 //! ```
@@ -30,6 +31,7 @@ pub mod export;
 pub mod host;
 pub mod images;
 pub mod live;
+pub mod network;
 pub mod pod;
 pub mod relay;
 pub mod run;

@@ -3,7 +3,7 @@
 
 use crate::error::MachineError;
 use pod_host::{Dialogue as Talk, Pod};
-use pod_proto::config::{AppConfig, Dialogue, HostsFile, Seed, Share, Time};
+use pod_proto::config::{AppConfig, Dialogue, HostsFile, Interface, Seed, Share, Time};
 use pod_proto::{Config, Token, limits};
 use stage1_abi::{DnsMode, PodDir, RunArgs};
 use stage2::{MountPlan, RootFiles};
@@ -16,13 +16,15 @@ use sys::path::At;
 /// The most that is read of a file that the guest is to have, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// What of the host's file system the guest sees.
+/// What of the host the guest sees.
 #[derive(Debug)]
 pub struct Shown {
     /// Devices that share folders.
     pub shares: Vec<Share>,
     /// The volumes of each app, with the paths of shares.
     pub plans: Vec<MountPlan>,
+    /// Interfaces of the pod's network namespace, which the guest has from then on.
+    pub interfaces: Vec<Interface>,
 }
 
 /// What the guest is told, and the images that it will find as partitions, in their order.
@@ -114,6 +116,7 @@ pub fn configure(
         hostname: pod.hostname.clone(),
         hosts,
         resolv,
+        interfaces: shown.interfaces,
         kernel_paths: pod.kernel_paths,
         // The guest keeps it to half of its memory.
         writable: u64::MAX,

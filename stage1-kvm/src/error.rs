@@ -1,5 +1,6 @@
 //! Why a pod has no machine, or lost it.
 
+use crate::network::NetworkError;
 use crate::shares::ShareError;
 use crate::vmm::VmError;
 use pod_host::RunError;
@@ -82,6 +83,9 @@ pub enum MachineError {
     /// A volume of the host's.
     #[error(transparent)]
     Share(#[from] ShareError),
+    /// A network interface.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// It cannot be locked up.
     #[error(transparent)]
     Jail(#[from] jail::JailError),

@@ -6,6 +6,7 @@
 //! arch     what only this processor knows: CPUID, registers, ACPI tables, the map of addresses
 //! devices  what the guest may speak to; every byte of it is hostile
 //! shares   volumes of the host's, and the process that serves them
+//! network  interfaces of the pod's network namespace, each handed to the guest by a tap
 //! ```
 //!
 //! The pod's main process is a supervisor, which clones the monitor and stays outside:
@@ -30,6 +31,7 @@ pub mod error;
 pub mod export;
 pub mod host;
 pub mod machine;
+pub mod network;
 pub mod run;
 pub mod shares;
 pub mod size;

@@ -4,6 +4,7 @@ use crate::boot::Payload;
 use crate::devices::blk::Blk;
 use crate::devices::disk::Disk;
 use crate::devices::fs::Fs;
+use crate::devices::net::{Net, Nic};
 use crate::devices::rng::Rng;
 use crate::devices::virtio::Device;
 use crate::devices::vsock::Vsock;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub port: Option<u32>,
     /// The ways to whoever serves volumes of the host's.
     pub files: Vec<Line>,
+    /// Its network interfaces.
+    pub nics: Vec<Nic>,
 }
 
 /// What ties the monitor to others.
@@ -116,8 +119,8 @@ impl Parts {
         };
         let extra = std::env::var(EXTRA).unwrap_or_default();
         let command_line = command_line(log.is_some(), &extra);
-        let (port, files) = (Some(PORT), Vec::new());
-        Ok(Self { kvm, size, kernel, initial, command_line, images, log, port, files })
+        let (port, files, nics) = (Some(PORT), Vec::new(), Vec::new());
+        Ok(Self { kvm, size, kernel, initial, command_line, images, log, port, files, nics })
     }
 
     /// Whether what every machine is made of is there.
@@ -132,6 +135,11 @@ impl Parts {
     /// Adds a device of volumes that are served at the other end of this.
     pub fn share(&mut self, files: Vec<Line>) {
         self.files = files;
+    }
+
+    /// Adds network interfaces.
+    pub fn connect(&mut self, nics: Vec<Nic>) {
+        self.nics = nics;
     }
 }
 
@@ -223,7 +231,8 @@ impl Parts {
         let images = self.images.iter().flatten().map(AsFd::as_fd);
         let perhaps = self.log.as_ref().map(AsFd::as_fd);
         let files = self.files.iter().map(|line| line.socket.as_fd());
-        single.into_iter().chain(images).chain(perhaps).chain(files).collect()
+        let taps = self.nics.iter().map(|nic| nic.tap.as_fd());
+        single.into_iter().chain(images).chain(perhaps).chain(files).chain(taps).collect()
     }
 
     fn limits(&self) -> io::Result<Limits> {
@@ -251,6 +260,9 @@ impl Parts {
         }
         for Line { tag, socket } in self.files.drain(..) {
             devices.push(Box::new(Fs::new(&tag, socket)?));
+        }
+        for nic in self.nics.drain(..) {
+            devices.push(Box::new(Net::new(nic)));
         }
         Ok(devices)
     }

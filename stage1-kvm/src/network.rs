@@ -84,8 +84,7 @@ pub fn look<'a>(
     let socket = inside_network(namespace, Socket::route).map_err(NetworkError::Enter)??;
     let mut routes = Vec::new();
     for family in [Family::V4, Family::V6] {
-        let table = Some(Table::MAIN);
-        routes.extend(socket.dump(&route::All { family, table })?);
+        routes.extend(socket.dump(&route::All { family, table: Some(Table::MAIN) })?);
     }
     names.into_iter().map(|name| look_at(&socket, name, &routes)).collect()
 }
@@ -131,9 +130,7 @@ fn addresses(socket: &Socket, link: Index) -> Result<Vec<Prefix>, RequestError> 
 
 fn is_link_local(prefix: &Prefix) -> bool {
     match prefix.address {
-        std::net::IpAddr::V6(address) => {
-            address.is_unicast_link_local() || address.is_multicast()
-        }
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
         std::net::IpAddr::V4(_) => false,
     }
 }
@@ -232,12 +229,16 @@ fn existing(record: &Record, name: &str) -> io::Result<OwnedFd> {
     tap::open_by_number(major, minor)
 }
 
-/// Has each interface and its tap exchange all packets, and takes its addresses from it.
+/// Has each interface and its tap exchange all packets, and takes its addresses and routes from it.
 fn join(socket: &Socket, attached: &[Attached]) -> Result<(), NetworkError> {
     let mut batch = Batch::new();
+    let routes = socket.dump(&route::All { family: Family::V4, table: Some(Table::MAIN) })?;
     for one in attached {
         let link = one.record.index;
         if !matches!(one.record.kind.as_deref(), Some("ipvlan" | "ipvtap")) {
+            for route in routes.iter().filter(|route| route.link == Some(link)) {
+                batch.add_unless(&route::Delete(route.clone()), &[Errno::SRCH]);
+            }
             for prefix in addresses(socket, link)? {
                 // It may have gone with another, or with the whole of IPv6.
                 batch.add_unless(&address::Delete { link, prefix }, &[Errno::ADDRNOTAVAIL]);

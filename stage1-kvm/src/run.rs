@@ -33,7 +33,8 @@ pub fn run() -> Result<u8, MachineError> {
         if args.switches.contains(&Switch::Debug) { GuestLog::Shown } else { GuestLog::Silent };
     let plans: Vec<_> = pod.apps.iter().map(|app| app.plan.clone()).collect();
     let (volumes, plans) = Shares::take(&plans, shares::DEVICES)?;
-    let shown = Shown { shares: volumes.iter().flat_map(Shares::list).collect(), plans };
+    let shares = volumes.iter().flat_map(Shares::list).collect();
+    let shown = Shown { shares, plans, interfaces: Vec::new() };
     let configured = configure::configure(&pod, &dir, shown, configure::dialogue(&pod)?)?;
     let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
     let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

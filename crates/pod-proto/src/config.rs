@@ -9,9 +9,10 @@ use stage2::kernel_fs::KernelPaths;
 use stage2::mounts::Source;
 use stage2::{AppSpec, MountPlan};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Component;
 
-/// The pod. It has no network of its own but the loopback interface.
+/// The pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -23,6 +24,8 @@ pub struct Config {
     pub hosts: HostsFile,
     /// The content of `/etc/resolv.conf`, or none: then the image's own stays.
     pub resolv: Option<String>,
+    /// Its network interfaces, besides the loopback interface, which is up.
+    pub interfaces: Vec<Interface>,
     /// Whether kernel paths are hidden and read-only.
     pub kernel_paths: KernelPaths,
     /// Bytes that apps may write to their roots and empty volumes, together. The guest keeps it to half of its memory.
@@ -35,6 +38,50 @@ pub struct Config {
     pub time: Time,
     /// What the random number generator starts with, beside its own.
     pub seed: Seed,
+}
+
+/// A network interface: a device of the machine's, known by its hardware address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// What it is called.
+    pub name: String,
+    /// The hardware address.
+    pub mac: [u8; 6],
+    /// The largest packet, in bytes.
+    pub mtu: u16,
+    /// Its addresses, each with a route to its network, unless one to the same network is among the routes.
+    pub addresses: Vec<Network>,
+    /// Further routes that leave by it, in this order.
+    pub routes: Vec<Route>,
+}
+
+/// An address, and how many bits of it are the network's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The address.
+    pub address: IpAddr,
+    /// The bits.
+    pub bits: u8,
+}
+
+/// A way to a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Where to; no bits at all are everywhere.
+    pub to: Network,
+    /// By way of whom; without, it is on the link.
+    pub gateway: Option<IpAddr>,
+    /// From which address of the pod's.
+    pub source: Option<IpAddr>,
+    /// Which is preferred: the smaller.
+    pub metric: Option<u32>,
+    /// The largest packet.
+    pub mtu: Option<u32>,
+    /// Whether the gateway is on the link although no other route says so.
+    pub onlink: bool,
 }
 
 /// One app.
@@ -130,6 +177,16 @@ impl Config {
         if self.shares.iter().any(|share| !is_tag(&share.tag)) {
             return bad("a share with a bad tag");
         }
+        if self.interfaces.len() > limits::INTERFACES {
+            return bad("too many interfaces");
+        }
+        for (index, interface) in self.interfaces.iter().enumerate() {
+            interface.check().or_else(bad)?;
+            let mut others = self.interfaces.iter().take(index);
+            if others.any(|other| other.name == interface.name || other.mac == interface.mac) {
+                return bad("two interfaces of one name or address");
+            }
+        }
         if self.time.nanoseconds >= 1_000_000_000 {
             return bad("a second with too many nanoseconds");
         }
@@ -166,6 +223,70 @@ impl Config {
                     && parts.all(|part| matches!(part, Component::Normal(_)))
             }
         }
+    }
+}
+
+impl Interface {
+    fn check(&self) -> Result<(), &'static str> {
+        let odd = |letter: char| letter.is_whitespace() || letter.is_control() || letter == ':';
+        let named = is_name(&self.name) && self.name.len() <= limits::INTERFACE_NAME;
+        if !named || self.name == "lo" || self.name.contains(odd) {
+            return Err("an interface with a bad name");
+        }
+        let [first, ..] = self.mac;
+        if first & 1 != 0 || self.mac == [0; 6] {
+            return Err("an interface with a hardware address that nobody can have");
+        }
+        if self.mtu < limits::LEAST_MTU {
+            return Err("an interface with packets that are too small");
+        }
+        if self.addresses.len() > limits::ADDRESSES || self.routes.len() > limits::ROUTES {
+            return Err("an interface with too many addresses or routes");
+        }
+        if !self.addresses.iter().all(|network| network.is_sound() && network.is_host()) {
+            return Err("an interface with an address that nobody can have");
+        }
+        if self.routes.iter().all(Route::is_sound) { Ok(()) } else { Err("a senseless route") }
+    }
+}
+
+impl Network {
+    fn is_sound(&self) -> bool {
+        self.bits <= if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
+    fn is_host(&self) -> bool {
+        !self.address.is_unspecified() && !self.address.is_multicast()
+    }
+
+    /// The network itself: the address without the bits of the host.
+    #[must_use]
+    pub fn network(&self) -> Self {
+        let (length, address) = match self.address {
+            IpAddr::V4(address) => (32_u32, u128::from(address.to_bits())),
+            IpAddr::V6(address) => (128, address.to_bits()),
+        };
+        let host = length.saturating_sub(self.bits.into());
+        // All bits at once cannot be shifted away.
+        let kept = address.checked_shr(host).and_then(|kept| kept.checked_shl(host));
+        let kept = kept.unwrap_or_default();
+        let address = match self.address {
+            IpAddr::V4(_) => Ipv4Addr::from_bits(u32::try_from(kept).unwrap_or_default()).into(),
+            IpAddr::V6(_) => Ipv6Addr::from_bits(kept).into(),
+        };
+        Self { address, bits: self.bits }
+    }
+}
+
+impl Route {
+    fn is_sound(&self) -> bool {
+        let same = |other: &Option<IpAddr>| {
+            other.is_none_or(|other| other.is_ipv4() == self.to.address.is_ipv4())
+        };
+        self.to.is_sound()
+            && same(&self.gateway)
+            && same(&self.source)
+            && (self.gateway.is_some() || !self.onlink)
     }
 }
 

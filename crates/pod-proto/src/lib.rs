@@ -4,7 +4,7 @@
 //! ```text
 //!  guest                                     host
 //!    ├── connects ── preamble: control ───────►│   "I am ready, and speak version N"
-//!    │◄──────────────────────── Configure ─────┤   apps, roots, volumes, names, time, entropy
+//!    │◄──────────────────────── Configure ─────┤   apps, roots, volumes, networks, names, time, entropy
 //!    ├── Ready, or Failed ────────────────────►│
 //!    ├── connects ── preamble: stream ────────►│   one connection for each stream of each process, with the token
 //!    │◄──────────────────────── Start ─────────┤
@@ -49,4 +49,4 @@ pub use preamble::{Preamble, Stream, Token};
 pub use session::Session;
 
 /// The version of everything in this crate that is seen on the wire.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

@@ -10,6 +10,16 @@ pub const PARTITIONS: u32 = 127;
 pub const SHARES: usize = 16;
 /// Bytes of a tag, as virtio has it.
 pub const TAG: usize = 36;
+/// Network interfaces, besides the loopback interface.
+pub const INTERFACES: usize = 8;
+/// Bytes of the name of one, as Linux has it.
+pub const INTERFACE_NAME: usize = 15;
+/// Addresses of one.
+pub const ADDRESSES: usize = 32;
+/// Routes of one.
+pub const ROUTES: usize = 256;
+/// The least of what may be the largest packet, as IPv4 has it.
+pub const LEAST_MTU: u16 = 68;
 /// Commands that run at once beside the apps, in all of them.
 pub const EXECS: usize = 64;
 /// Bytes of a sentence that the guest says.

@@ -1,6 +1,8 @@
-//! Round trips, the bytes of version 1, and what a hostile peer may send.
+//! Round trips, the bytes of version 2, and what a hostile peer may send.
 
-use crate::config::{AppConfig, Config, Dialogue, HostsFile, Seed, Share, Time};
+use crate::config::{
+    AppConfig, Config, Dialogue, HostsFile, Interface, Network, Route, Seed, Share, Time,
+};
 use crate::frame::{Decoder, HEADER, Message, WireError};
 use crate::limits;
 use crate::message::{End, Exec, Export, FromGuest, FromHost, Process, Size, Usage, Used};
@@ -24,6 +26,19 @@ fn step(source: &Source, target: &str) -> MountStep {
     serde_json::from_value(text).unwrap()
 }
 
+fn address(text: &str) -> std::net::IpAddr {
+    text.parse().unwrap()
+}
+
+fn network(text: &str, bits: u8) -> Network {
+    Network { address: address(text), bits }
+}
+
+fn to(text: &str, bits: u8) -> Route {
+    let to = network(text, bits);
+    Route { to, gateway: None, source: None, metric: None, mtu: None, onlink: false }
+}
+
 fn config() -> Config {
     let rights = r#"{"capabilities":32,"no_new_privileges":true}"#;
     let limits = r#"{"memory":1048576,"cpu_milli":null,"cpu_shares":2,"pids":10}"#;
@@ -39,6 +54,16 @@ fn config() -> Config {
         hostname: "pod".into(),
         hosts: HostsFile::Text("127.0.0.1 pod\n".into()),
         resolv: Some("nameserver 10.0.0.1\n".into()),
+        interfaces: vec![Interface {
+            name: "eth0".into(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1400,
+            addresses: vec![network("10.0.0.2", 24), network("fd00::2", 64)],
+            routes: vec![
+                Route { gateway: Some(address("10.0.0.1")), onlink: true, ..to("0.0.0.0", 0) },
+                Route { metric: Some(9), mtu: Some(1300), ..to("fd01::", 16) },
+            ],
+        }],
         kernel_paths: KernelPaths::Protected,
         writable: 1 << 20,
         shares: vec![Share { tag: "host".into() }],
@@ -194,9 +219,9 @@ fn preambles_come_back() {
     }
 }
 
-/// The wire of version 1. If this fails, so would a peer: make a new version.
+/// The wire of version 2. If this fails, so would a peer: make a new version.
 #[test]
-fn version_1_has_these_bytes() {
+fn version_2_has_these_bytes() {
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let expected: [(FromHost, &str); 8] = [
         (FromHost::Start, "\0\0\0\0\u{2}"),
@@ -244,9 +269,9 @@ fn version_1_has_these_bytes() {
 
     let stream =
         Preamble::Stream { process: Process::Exec(258), stream: Stream::Error, token: TOKEN };
-    let expected = [&b"rktp\x01\0\0\0\x01\x02\x01\0\x02\x01\0\0"[..], &[7; 32]].concat();
+    let expected = [&b"rktp\x02\0\0\0\x01\x02\x01\0\x02\x01\0\0"[..], &[7; 32]].concat();
     assert_eq!(stream.encode().as_slice(), expected);
-    let expected = [&b"rktp\x01\0\0\0"[..], &[0; 40]].concat();
+    let expected = [&b"rktp\x02\0\0\0"[..], &[0; 40]].concat();
     assert_eq!(Preamble::Control.encode().as_slice(), expected);
 }
 
@@ -350,6 +375,79 @@ fn configurations_that_cannot_be_are_refused_on_both_sides() {
     change(&|c| c.shares.push(Share { tag: "..".into() })).unwrap_err();
     change(&|c| c.shares.push(Share { tag: "x".repeat(limits::TAG + 1) })).unwrap_err();
     change(&|c| c.time.nanoseconds = 1_000_000_000).unwrap_err();
+}
+
+#[test]
+fn interfaces_that_cannot_be_are_refused_on_both_sides() {
+    let change = |change: &dyn Fn(&mut Interface)| {
+        let mut config = config();
+        change(&mut config.interfaces[0]);
+        let bytes = FromHost::Configure(Box::new(config.clone())).encode().unwrap();
+        let received = decode::<FromHost>(&bytes).map(drop);
+        assert_eq!(received, config.check());
+        received
+    };
+    for name in ["", ".", "..", "lo", "a/b", "a b", "a:1", "a\0", "sixteen-letters-"] {
+        change(&|one| one.name = name.into()).unwrap_err();
+    }
+    change(&|one| one.name = "fifteen-letters".into()).unwrap();
+    for mac in [[0; 6], [1, 0, 0, 0, 0, 1], [0xff; 6]] {
+        change(&|one| one.mac = mac).unwrap_err();
+    }
+    change(&|one| one.mtu = 67).unwrap_err();
+    change(&|one| one.mtu = u16::MAX).unwrap();
+    for (bad, bits) in
+        [("10.0.0.1", 33), ("fd00::1", 129), ("0.0.0.0", 8), ("224.0.0.1", 8), ("::", 8)]
+    {
+        change(&|one| one.addresses = vec![network(bad, bits)]).unwrap_err();
+    }
+    change(&|one| one.addresses = vec![network("10.0.0.1", 8); limits::ADDRESSES]).unwrap();
+    change(&|one| one.addresses = vec![network("10.0.0.1", 8); limits::ADDRESSES + 1]).unwrap_err();
+    change(&|one| one.routes = vec![to("10.0.0.0", 8); limits::ROUTES]).unwrap();
+    change(&|one| one.routes = vec![to("10.0.0.0", 8); limits::ROUTES + 1]).unwrap_err();
+    for bad in [
+        to("10.0.0.0", 33),
+        Route { gateway: Some(address("fd00::1")), ..to("10.0.0.0", 8) },
+        Route { source: Some(address("10.0.0.2")), ..to("fd00::", 8) },
+        Route { onlink: true, ..to("10.0.0.0", 8) },
+    ] {
+        change(&|one| one.routes = vec![bad]).unwrap_err();
+    }
+    let twice = |change: &dyn Fn(&mut Interface)| {
+        let mut config = config();
+        let mut other = config.interfaces[0].clone();
+        change(&mut other);
+        config.interfaces.push(other);
+        config.check()
+    };
+    twice(&|other| other.name = "eth1".into()).unwrap_err();
+    twice(&|other| other.mac = [2, 0, 0, 0, 0, 2]).unwrap_err();
+    twice(&|other| (other.name, other.mac) = ("eth1".into(), [2, 0, 0, 0, 0, 2])).unwrap();
+    let mut config = config();
+    config.interfaces = (0..=limits::INTERFACES)
+        .map(|n| Interface {
+            name: format!("eth{n}"),
+            mac: [2, 0, 0, 0, 0, u8::try_from(n).unwrap()],
+            ..config.interfaces[0].clone()
+        })
+        .collect();
+    config.check().unwrap_err();
+    config.interfaces.pop();
+    config.check().unwrap();
+}
+
+#[test]
+fn the_network_of_an_address_has_no_host() {
+    for (whole, bits, part) in [
+        ("10.1.2.3", 32, "10.1.2.3"),
+        ("10.1.2.3", 24, "10.1.2.0"),
+        ("10.1.2.3", 0, "0.0.0.0"),
+        ("fd00:1::7", 128, "fd00:1::7"),
+        ("fd00:1:2:3:4::7", 64, "fd00:1:2:3::"),
+        ("fd00::7", 0, "::"),
+    ] {
+        assert_eq!(network(whole, bits).network(), network(part, bits));
+    }
 }
 
 #[test]

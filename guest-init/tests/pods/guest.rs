@@ -113,6 +113,7 @@ impl Lab {
             hostname: format!("guest-{}-{number}", std::process::id()),
             hosts: HostsFile::Default,
             resolv: None,
+            interfaces: Vec::new(),
             kernel_paths: KernelPaths::Protected,
             writable: 8 << 20,
             shares: Vec::new(),
@@ -364,6 +365,13 @@ impl Guest {
         };
         self.control.shutdown(Shutdown::Both).unwrap();
         (before, code)
+    }
+
+    /// The processes that the one which was started has started.
+    pub(crate) fn descendants(&self) -> Vec<i32> {
+        let own = self.child.id();
+        let list = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
 
     /// Waits for the end of init: its code, and what it complained about.

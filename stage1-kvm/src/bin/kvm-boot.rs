@@ -5,12 +5,15 @@
 //! source of random bytes.
 //!
 //! The environment gives it more: `RKT_WIRE` is a socket that streams of the guest's lead to; `RKT_FILE_SERVER` is the
-//! program that serves `RKT_VOLUMES`, a line each: `rw` or `ro`, `all` or `one` (with or without mounts below it), a path.
+//! program that serves `RKT_VOLUMES`, a line each: `rw` or `ro`, `all` or `one` (with or without mounts below it), a path;
+//! `RKT_NETWORK` is a network namespace's file, of which the machine has the interfaces `RKT_INTERFACES`, a word each.
 
 use jail::Parent;
 use rustix::event::{PollFd, PollFlags};
+use stage1_kvm::devices::net::Nic;
 use stage1_kvm::host::line::{self, Listener, Word};
 use stage1_kvm::machine::{self, PORT, Parts, Ties};
+use stage1_kvm::network;
 use stage1_kvm::shares::{self, Line, Shares};
 use stage1_kvm::size::Size;
 use stage1_kvm::vmm::{Ending, STACK};
@@ -68,6 +71,7 @@ fn boot(
         log: serial.transpose()?,
         port: wire.as_ref().map(|_| port(line)).transpose()?,
         files: volumes()?,
+        nics: nics()?,
     };
     let (listener, teller) = line::pair()?;
     let parent = Parent::myself()?;
@@ -131,6 +135,15 @@ fn volumes() -> Result<Vec<Line>, Box<dyn Error>> {
     // Where there is no pod there is no lock of one, either.
     let lock = File::open("/dev/null")?;
     Ok(shares.serve(Path::new(&program), lock.as_fd(), None)?.lines)
+}
+
+/// The interfaces that are asked for, if any are.
+fn nics() -> Result<Vec<Nic>, Box<dyn Error>> {
+    let Some(namespace) = std::env::var_os("RKT_NETWORK") else { return Ok(Vec::new()) };
+    let names = std::env::var("RKT_INTERFACES")?;
+    let namespace = File::open(namespace)?;
+    let interfaces = network::look(namespace.as_fd(), names.split_whitespace())?;
+    Ok(network::attach(namespace.as_fd(), &interfaces)?)
 }
 
 /// `rw all /path`
