@@ -84,9 +84,15 @@ pub fn look<'a>(
     let socket = inside_network(namespace, Socket::route).map_err(NetworkError::Enter)??;
     let mut routes = Vec::new();
     for family in [Family::V4, Family::V6] {
-        routes.extend(socket.dump(&route::All { family, table: Some(Table::MAIN) })?);
+        routes.extend(self::routes(&socket, family)?);
     }
     names.into_iter().map(|name| look_at(&socket, name, &routes)).collect()
+}
+
+/// The routes that all use. A namespace that has had none yet has no such table, and the kernel would not list it.
+fn routes(socket: &Socket, family: Family) -> Result<Vec<route::Route>, RequestError> {
+    let all = socket.dump(&route::All { family, table: None })?;
+    Ok(all.into_iter().filter(|route| route.table == Table::MAIN).collect())
 }
 
 fn look_at(
@@ -232,7 +238,7 @@ fn existing(record: &Record, name: &str) -> io::Result<OwnedFd> {
 /// Has each interface and its tap exchange all packets, and takes its addresses and routes from it.
 fn join(socket: &Socket, attached: &[Attached]) -> Result<(), NetworkError> {
     let mut batch = Batch::new();
-    let routes = socket.dump(&route::All { family: Family::V4, table: Some(Table::MAIN) })?;
+    let routes = routes(socket, Family::V4)?;
     for one in attached {
         let link = one.record.index;
         if !matches!(one.record.kind.as_deref(), Some("ipvlan" | "ipvtap")) {

@@ -54,7 +54,10 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         passed(&format!("{} --ignored --test-threads=1", program("misuse")?)),
         format!("export RKT_MACHINE={}", program("kvm-boot")?),
         format!("export RKT_FILE_SERVER={}", program("fs-server")?),
-        passed(&format!("{} --ignored --test-threads=1 machine:: volumes::", program("pods")?)),
+        passed(&format!(
+            "{} --ignored --test-threads=1 machine:: volumes:: network::",
+            program("pods")?
+        )),
     ];
     // Two emulated processors wait for each other whenever this machine has other work.
     let options = ["--smp", "1", "--modprobe", "vhost_vsock", "--timeout", TIMEOUT, "--"];

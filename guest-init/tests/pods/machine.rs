@@ -26,10 +26,11 @@ const SECTOR: usize = 512;
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Where the partition begins, in sectors.
 const START: u32 = 2048;
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "virtio_pci",
     "virtio_mmio",
     "virtio_blk",
+    "virtio_net",
     "vmw_vsock_virtio_transport",
     "crc32c_generic",
     "erofs",
@@ -141,13 +142,18 @@ fn boot_by_ours(lab: &Lab) -> Guest {
 /// The same, with these volumes: `rw` or `ro`, `all` or `one`, and a path each. `RKT_FILE_SERVER` names the program that
 /// serves them.
 pub(crate) fn boot_with(lab: &Lab, volumes: &[String]) -> Guest {
+    boot_in(lab, &[("RKT_VOLUMES", volumes.join("\n"))])
+}
+
+/// The same, with what this environment tells the machine's program of.
+pub(crate) fn boot_in(lab: &Lab, environment: &[(&str, String)]) -> Guest {
     let path = lab.folder().join("wire");
     let listener = UnixListener::bind(&path).unwrap();
     let mut machine = Command::new(given("RKT_MACHINE"));
     machine.args(["256", "1"]).arg(given("RKT_GUEST_KERNEL")).arg(initramfs(lab));
     machine.arg(words()).arg(lab.image()).env("RKT_WIRE", path);
-    machine.env("RKT_VOLUMES", volumes.join("\n"));
-    if volumes.is_empty() {
+    machine.envs(environment.iter().map(|(name, value)| (name, value)));
+    if !environment.iter().any(|(name, value)| *name == "RKT_VOLUMES" && !value.is_empty()) {
         machine.env_remove("RKT_FILE_SERVER");
     }
     let child = machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

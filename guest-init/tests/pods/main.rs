@@ -6,6 +6,8 @@ mod guest;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod volumes;
 
 use guest::{Lab, SOON, app, command, listed, read_until, shell};

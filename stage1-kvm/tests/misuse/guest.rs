@@ -3,8 +3,13 @@
 #![expect(unsafe_code, reason = "the guest's instructions are a symbol of this program")]
 
 use std::arch::global_asm;
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use sys::namespace::{Kinds, inside_network, unshare};
 use testkit::Rkt;
 
 const MACHINE: &str = env!("CARGO_BIN_EXE_kvm-boot");
@@ -93,6 +98,8 @@ fn code() -> Vec<u8> {
 #[derive(Default)]
 pub(crate) struct Guest {
     script: Vec<[u32; 4]>,
+    /// Whether its network is never silent.
+    pub(crate) flooded: bool,
 }
 
 /// How a machine ended.
@@ -139,7 +146,7 @@ impl Guest {
         self.script.push([6, counter, here, 0]);
     }
 
-    /// Lives in a machine with a disk, random numbers and sockets, and ends it.
+    /// Lives in a machine with a disk, random numbers, sockets and a network, and ends it.
     pub(crate) fn live(mut self) -> Outcome {
         self.script.push([0; 4]);
         assert!(self.script.len() < 0xe000, "its script reaches into its counters");
@@ -151,13 +158,59 @@ impl Guest {
         let disk = sandbox.file("disk", "the disk");
         let wire = sandbox.path("wire");
         let _listener = std::os::unix::net::UnixListener::bind(&wire).unwrap();
-        run(&kernel, &nothing, &disk, &wire)
+        let [outside, pod] = networks();
+        let end = AtomicBool::new(!self.flooded);
+        std::thread::scope(|scope| {
+            scope.spawn(|| flood(&outside, &end));
+            let outcome = run(&kernel, &nothing, &disk, (&wire, &pod));
+            end.store(true, Ordering::Relaxed);
+            outcome
+        })
     }
 }
 
-fn run(kernel: &Path, nothing: &str, disk: &str, wire: &Path) -> Outcome {
+/// Two network namespaces that end with these, with an interface each and nothing but a wire between them.
+fn networks() -> [File; 2] {
+    let spaces = [(); 2].map(|()| {
+        let made = std::thread::spawn(|| {
+            unshare(Kinds::NET).unwrap();
+            File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        made.join().unwrap()
+    });
+    let [outside, pod] = &spaces;
+    let ip = |words: &str| {
+        let done = inside_network(outside.as_fd(), || {
+            Command::new("ip").args(words.split(' ')).output().unwrap()
+        });
+        let done = done.unwrap();
+        assert!(done.status.success(), "{words}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    ip(&format!("link add out type veth peer name eth0 netns {}", path(pod)));
+    ip("address add 10.9.0.1/24 dev out");
+    ip("link set out up");
+    spaces
+}
+
+fn path(space: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), space.as_raw_fd())
+}
+
+/// Says something to everybody until the end.
+fn flood(outside: &File, end: &AtomicBool) {
+    let socket = inside_network(outside.as_fd(), || UdpSocket::bind("10.9.0.1:0").unwrap());
+    let socket = socket.unwrap();
+    socket.set_broadcast(true).unwrap();
+    while !end.load(Ordering::Relaxed) {
+        // Before the other end is up nothing arrives.
+        drop(socket.send_to(&[7; 1000], "10.9.0.255:9"));
+    }
+}
+
+fn run(kernel: &Path, nothing: &str, disk: &str, (wire, pod): (&Path, &File)) -> Outcome {
     let mut machine = Command::new(MACHINE);
     machine.args(["32", "1"]).arg(kernel).arg(nothing).arg("console=ttyS0").arg(disk);
+    machine.env("RKT_NETWORK", path(pod)).env("RKT_INTERFACES", "eth0");
     let output = machine.env("RKT_WIRE", wire).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Outcome {

@@ -46,7 +46,10 @@ struct Target {
 const DISK: Target = Target { registers: 0xd000_0000, kind: 2, queue: 0 };
 const RANDOM: Target = Target { registers: 0xd000_1000, kind: 4, queue: 0 };
 const SOCKETS: Target = Target { registers: 0xd000_2000, kind: 19, queue: 1 };
-const ALL: [Target; 3] = [DISK, RANDOM, SOCKETS];
+const NETWORK: Target = Target { registers: 0xd000_3000, kind: 1, queue: 1 };
+const ALL: [Target; 4] = [DISK, RANDOM, SOCKETS, NETWORK];
+/// The network by its other queue.
+const RECEIVER: Target = Target { queue: 0, ..NETWORK };
 
 /// A descriptor: address, length, flags, the next one.
 type Descriptor = (u64, u32, u16, u16);
@@ -56,6 +59,7 @@ const SENSELESS: &str = "the guest's queue makes no sense";
 const NO_ROOM: &str = "the guest's request has no sense: it has no room for a status";
 const NO_HEAD: &str = "the guest's request has no sense: its head is cut off";
 const NO_PACKET: &str = "the guest's request has no sense: a packet without a head";
+const NO_BUFFER: &str = "the guest's request has no sense: no room for a packet";
 const OUTSIDE: &str = "a queue lies outside of memory, or features were not agreed on";
 
 impl Guest {
@@ -136,7 +140,7 @@ impl Guest {
     }
 }
 
-/// A request that makes sense: the first sector, random bytes, a packet.
+/// A request that makes sense: the first sector, random bytes, a packet of either kind.
 fn request(target: Target) -> Vec<Descriptor> {
     let data = u64::from(DATA);
     match target.kind {
@@ -154,8 +158,8 @@ fn request(target: Target) -> Vec<Descriptor> {
 struct Misuse {
     list: fn(Target) -> Vec<Descriptor>,
     head: u16,
-    /// What the host says, for the disk, the random numbers and the sockets; `None` where the device makes do with it.
-    says: [Option<&'static str>; 3],
+    /// What the host says, for each device; `None` where it makes do with it.
+    says: [Option<&'static str>; 4],
 }
 
 /// What the host says of a device that it stops.
@@ -192,51 +196,57 @@ fn way(target: Target) -> u16 {
     if target.kind == RANDOM.kind { WRITE } else { 0 }
 }
 
-const fn misused(list: fn(Target) -> Vec<Descriptor>, says: [Option<&'static str>; 3]) -> Misuse {
+const fn misused(list: fn(Target) -> Vec<Descriptor>, says: [Option<&'static str>; 4]) -> Misuse {
     Misuse { list, head: 0, says }
 }
 
 /// Chains that lie nowhere.
 const PLACES: [Misuse; 7] = [
     // Beyond the memory; in the hole; at the end of all addresses; across the end of memory.
-    misused(|t| vec![(u64::from(END), 64, way(t), 0)], [Some(SENSELESS); 3]),
-    misused(|t| vec![(0xd000_0000, 64, way(t), 0)], [Some(SENSELESS); 3]),
-    misused(|t| vec![(u64::MAX - 8, 64, way(t), 0)], [Some(SENSELESS); 3]),
-    misused(|t| vec![(u64::from(END) - 8, 64, way(t), 0)], [Some(SENSELESS); 3]),
+    misused(|t| vec![(u64::from(END), 64, way(t), 0)], [Some(SENSELESS); 4]),
+    misused(|t| vec![(0xd000_0000, 64, way(t), 0)], [Some(SENSELESS); 4]),
+    misused(|t| vec![(u64::MAX - 8, 64, way(t), 0)], [Some(SENSELESS); 4]),
+    misused(|t| vec![(u64::from(END) - 8, 64, way(t), 0)], [Some(SENSELESS); 4]),
     // As long as can be said, and more than that in two.
-    misused(|t| vec![(0x1000, u32::MAX, way(t), 0)], [Some(SENSELESS); 3]),
+    misused(|t| vec![(0x1000, u32::MAX, way(t), 0)], [Some(SENSELESS); 4]),
     misused(
         |t| vec![(0x1000, u32::MAX, way(t) | NEXT, 1), (0x1000, u32::MAX, way(t), 0)],
-        [Some(SENSELESS); 3],
+        [Some(SENSELESS); 4],
     ),
     // A head that the table has not.
-    Misuse { list: |t| vec![(0x1000, 64, way(t), 0)], head: 8, says: [Some(SENSELESS); 3] },
+    Misuse { list: |t| vec![(0x1000, 64, way(t), 0)], head: 8, says: [Some(SENSELESS); 4] },
 ];
 
 /// Chains of strange shapes. The disk wants to read, then to write; random numbers are written wherever they may be; a
 /// packet ends where it says.
 const SHAPES: [Misuse; 8] = [
     // To itself, and around.
-    misused(|t| vec![(0x1000, 64, NEXT | way(t), 0)], [Some(NO_ROOM), None, None]),
-    misused(|t| vec![(0x1000, 64, NEXT | way(t), 1), (0x2000, 64, NEXT | WRITE, 0)], [None; 3]),
+    misused(|t| vec![(0x1000, 64, NEXT | way(t), 0)], [Some(NO_ROOM), None, None, None]),
+    misused(|t| vec![(0x1000, 64, NEXT | way(t), 1), (0x2000, 64, NEXT | WRITE, 0)], [None; 4]),
     // To one that the table has not.
-    misused(|t| vec![(0x1000, 64, NEXT | way(t), 8)], [Some(NO_ROOM), None, None]),
+    misused(|t| vec![(0x1000, 64, NEXT | way(t), 8)], [Some(NO_ROOM), None, None, None]),
     // Read after written.
-    misused(|_| vec![(0x1000, 64, NEXT | WRITE, 1), (0x2000, 64, 0, 0)], [None; 3]),
+    misused(|_| vec![(0x1000, 64, NEXT | WRITE, 1), (0x2000, 64, 0, 0)], [None; 4]),
     // Over the rings themselves, which are whatever was written then.
-    misused(|t| vec![(u64::from(RINGS[0]), 0x1000, way(t), 0)], [Some(NO_ROOM), None, None]),
+    misused(|t| vec![(u64::from(RINGS[0]), 0x1000, way(t), 0)], [Some(NO_ROOM), None, None, None]),
     // Nothing at all.
-    misused(|_| vec![(0, 0, 0, 0)], [Some(NO_HEAD), None, Some(NO_PACKET)]),
+    misused(|_| vec![(0, 0, 0, 0)], [Some(NO_HEAD), None, Some(NO_PACKET), Some(NO_PACKET)]),
     // Another table, which is no whole number of descriptors, and one within itself.
-    misused(|_| vec![(0x1000, 17, INDIRECT, 0)], [Some(NO_HEAD), None, Some(NO_PACKET)]),
-    misused(|_| vec![(RINGS[0].into(), 16, INDIRECT, 0)], [Some(NO_HEAD), None, Some(NO_PACKET)]),
+    misused(
+        |_| vec![(0x1000, 17, INDIRECT, 0)],
+        [Some(NO_HEAD), None, Some(NO_PACKET), Some(NO_PACKET)],
+    ),
+    misused(
+        |_| vec![(RINGS[0].into(), 16, INDIRECT, 0)],
+        [Some(NO_HEAD), None, Some(NO_PACKET), Some(NO_PACKET)],
+    ),
 ];
 
 macro_rules! for_each_device {
     ($($name:ident: $what:ident;)+) => {
         $(
             mod $name {
-                use super::{$what, DISK, RANDOM, SOCKETS, misuse};
+                use super::{$what, DISK, NETWORK, RANDOM, SOCKETS, misuse};
 
                 #[test]
                 #[ignore = "runs in the lab"]
@@ -254,6 +264,12 @@ macro_rules! for_each_device {
                 #[ignore = "runs in the lab"]
                 fn of_sockets() {
                     misuse(SOCKETS, &$what);
+                }
+
+                #[test]
+                #[ignore = "runs in the lab"]
+                fn of_the_network() {
+                    misuse(NETWORK, &$what);
                 }
             }
         )+
@@ -273,7 +289,7 @@ fn ends_well(mut guest: Guest, expected: &[&str]) -> Vec<String> {
         guest.say('k');
     }
     let outcome = guest.live();
-    assert_eq!((outcome.well, &*outcome.said), (true, "kkk"), "{:#?}", outcome.told);
+    assert_eq!((outcome.well, &*outcome.said), (true, "kkkk"), "{:#?}", outcome.told);
     let known = |line: &&String| line.starts_with("stage1: warning: virtio device ");
     let lines: Vec<&String> = outcome.told.iter().filter(known).collect();
     let allowed: Vec<String> =
@@ -364,7 +380,7 @@ fn registers_written_and_read_in_every_way() {
         }
     }
     // Where nobody is, and across the last device's end.
-    for address in [0xd000_3000, 0xd010_0000, 0xfed0_0000, 0xcfff_fffe, 0xc000_0000] {
+    for address in [0xd000_4000, 0xd010_0000, 0xfed0_0000, 0xcfff_fffe, 0xc000_0000] {
         guest.write(address, u32::MAX);
         guest.expect(address, 0, 0);
     }
@@ -382,7 +398,7 @@ fn registers_written_and_read_in_every_way() {
         guest.say('k');
     }
     let outcome = guest.live();
-    assert_eq!((outcome.well, &*outcome.said), (true, "kkk"), "{:#?}", outcome.told);
+    assert_eq!((outcome.well, &*outcome.said), (true, "kkkk"), "{:#?}", outcome.told);
 }
 
 #[test]
@@ -413,7 +429,7 @@ fn memory_that_changes_while_it_is_read() {
         guest.say('k');
     }
     let outcome = guest.live();
-    assert_eq!((outcome.well, &*outcome.said), (true, "kkk"), "{:#?}", outcome.told);
+    assert_eq!((outcome.well, &*outcome.said), (true, "kkkk"), "{:#?}", outcome.told);
 }
 
 #[test]
@@ -433,7 +449,7 @@ fn a_guest_that_goes_astray_for_ever_is_told_of_for_a_while() {
         guest.say('k');
     }
     let outcome = guest.live();
-    assert_eq!((outcome.well, &*outcome.said), (true, "kkk"));
+    assert_eq!((outcome.well, &*outcome.said), (true, "kkkk"));
     let own = outcome.told.iter().filter(|line| line.contains("virtio device")).count();
     assert!(own <= 16 && outcome.told.len() <= 1000, "{own} {}", outcome.told.len());
 }
@@ -483,7 +499,7 @@ fn packets_that_make_no_sense() {
         guest.say('k');
     }
     let outcome = guest.live();
-    assert_eq!((outcome.well, &*outcome.said), (true, "kkk"), "{:#?}", outcome.told);
+    assert_eq!((outcome.well, &*outcome.said), (true, "kkkk"), "{:#?}", outcome.told);
     let own = |line: &String| line.starts_with("stage1: warning: virtio device 19: ");
     assert!(outcome.told.iter().all(own) && outcome.told.len() <= 8, "{:#?}", outcome.told);
 }
@@ -497,5 +513,76 @@ fn a_guest_that_uses_all_of_them_well() {
         guest.say('k');
     }
     let outcome = guest.live();
-    assert!(outcome.well && outcome.said == "kkk" && outcome.told.is_empty(), "{outcome:?}");
+    assert!(outcome.well && outcome.said == "kkkk" && outcome.told.is_empty(), "{outcome:?}");
+}
+
+/// A network that is never silent.
+#[test]
+#[ignore = "runs in the lab"]
+fn a_guest_that_does_not_receive_while_it_is_flooded() {
+    let mut guest = Guest::default();
+    guest.flooded = true;
+    // No room at all, and all other devices are served as ever.
+    guest.start(RECEIVER);
+    for _ in 0..20 {
+        for target in [DISK, RANDOM, SOCKETS] {
+            guest.use_well(target);
+        }
+    }
+    let data = u64::from(DATA);
+    // Room that is none: to be read, too short for a header, nowhere, and a ring of which there is more than it holds.
+    for list in [[(data, 64, 0, 0)], [(data, 11, WRITE, 0)], [(u64::from(END), 64, WRITE, 0)]] {
+        guest.start(RECEIVER);
+        guest.offer(RECEIVER, &list, 0);
+        guest.expect_stop(RECEIVER);
+    }
+    guest.start(RECEIVER);
+    guest.write_half(RINGS[1] + 2, 100);
+    guest.set(RECEIVER, NOTIFY, 0);
+    guest.expect_stop(RECEIVER);
+    // Too little for any packet: each is dropped. Over the rings themselves. And at last room for one.
+    guest.start(RECEIVER);
+    guest.offer(RECEIVER, &[(data, 20, WRITE, 0)], 0);
+    guest.use_well(DISK);
+    guest.start(RECEIVER);
+    guest.offer(RECEIVER, &[(u64::from(RINGS[0]), 0x1000, WRITE, 0)], 0);
+    guest.use_well(DISK);
+    guest.start(RECEIVER);
+    guest.offer(RECEIVER, &[(data, 2048, WRITE, 0)], 0);
+    guest.expect_use();
+    // In one buffer, to everybody.
+    guest.expect(DATA + 8, 0xffff_0000, 1 << 16);
+    guest.expect(DATA + 12, u32::MAX, u32::MAX);
+    guest.say('k');
+    let outcome = guest.live();
+    assert_eq!((outcome.well, &*outcome.said), (true, "k"), "{:#?}", outcome.told);
+    let expected = [NO_BUFFER, NO_BUFFER, SENSELESS, SENSELESS].map(|text| line(NETWORK, text));
+    let known = |line: &&String| line.starts_with("stage1: warning: virtio device ");
+    let told: Vec<_> = outcome.told.iter().filter(known).cloned().collect();
+    assert!(told.starts_with(&expected) && told.len() <= 8, "{told:#?}");
+}
+
+/// Headers that a guest should not write; the packets that follow are sent.
+#[test]
+#[ignore = "runs in the lab"]
+fn headers_that_make_no_sense() {
+    let mut guest = Guest::default();
+    guest.start(NETWORK);
+    guest.describe(RINGS[0], &[(DATA.into(), 1000, 0, 0)]);
+    let kinds = [0, 1, 2, 3, 4, 5, 0x80, 0x81, 0xff];
+    let heads = kinds.into_iter().flat_map(|kind| {
+        [0, 1, 0xffff, 0x0010_0022, u32::MAX].map(|places| (kind << 8 | 1, places))
+    });
+    let mut index = 0;
+    for (flags, places) in heads {
+        guest.write(DATA, flags | 0xffff_0000);
+        guest.write(DATA + 4, places << 16 | 1);
+        guest.write(DATA + 8, places >> 16);
+        index += 1;
+        guest.write_half(RINGS[1] + 4 + 2 * ((index - 1) % ENTRIES), 0);
+        guest.write_half(RINGS[1] + 2, index as u16);
+        guest.set(NETWORK, NOTIFY, 1);
+        guest.expect(RINGS[2], 0xffff_0000, index << 16);
+    }
+    ends_well(guest, &[]);
 }

@@ -4,6 +4,7 @@
 use crate::bytes::Bytes;
 use stage1_kvm::devices::blk::Blk;
 use stage1_kvm::devices::disk::Disk;
+use stage1_kvm::devices::net::{Net, Nic};
 use stage1_kvm::devices::rng::Rng;
 use stage1_kvm::devices::serial::SerialPort;
 use stage1_kvm::devices::virtio::Device;
@@ -12,8 +13,10 @@ use stage1_kvm::devices::vsock::Vsock;
 use stage1_kvm::vmm::bus::Registers;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::{Arc, Mutex};
+use sys::tap::Offloads;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -33,6 +36,8 @@ struct Driver {
     peers: Peers,
     /// What was made available of each queue so far.
     offered: [u16; 4],
+    /// What the driver agrees on, besides the version.
+    features: u64,
 }
 
 impl Driver {
@@ -40,7 +45,7 @@ impl Driver {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("memory");
         let interrupt = EventFd::new(EFD_NONBLOCK).expect("an event");
         let device = Mmio::new(device, memory.clone(), interrupt).expect("its queues are sound");
-        Self { device, memory, peers, offered: [0; 4] }
+        Self { device, memory, peers, offered: [0; 4], features: 0 }
     }
 
     fn register(&mut self, offset: u64, value: u32) {
@@ -56,8 +61,9 @@ impl Driver {
     fn start(&mut self, size: u32) {
         self.register(0x70, 0);
         self.register(0x70, 3);
+        self.register(0x20, self.features as u32);
         self.register(0x24, 1);
-        self.register(0x20, 1);
+        self.register(0x20, (self.features >> 32) as u32 | 1);
         self.register(0x70, 11);
         for queue in 0..4_u32 {
             let at = (QUEUES + QUEUE * u64::from(queue)) as u32;
@@ -127,8 +133,14 @@ impl Driver {
                 self.offer(queue, head.into(), 8);
                 self.device.kicked(usize::from(queue % 4));
             }
-            7 => self.device.kicked(usize::from(bytes.byte())),
-            8 => self.device.woken(),
+            7 => {
+                self.device.kicked(usize::from(bytes.byte()));
+            }
+            8 => {
+                if self.device.woken() {
+                    self.device.go_on();
+                }
+            }
             9 => self.start(8),
             10 => {
                 // A request of the disk, or the head of a packet, where buffers mostly lie.
@@ -161,8 +173,12 @@ impl Driver {
 }
 
 fn run(device: Box<dyn Device>, peers: Peers, data: &[u8]) {
-    let mut bytes = Bytes(data);
+    run_with(device, peers, 0, Bytes(data));
+}
+
+fn run_with(device: Box<dyn Device>, peers: Peers, features: u64, mut bytes: Bytes<'_>) {
     let mut driver = Driver::new(device, peers);
+    driver.features = features;
     driver.start(8);
     for _ in 0..STEPS {
         if bytes.is_empty() {
@@ -197,6 +213,24 @@ pub(crate) fn vsock(data: &[u8]) {
         Ok(ours)
     };
     run(Box::new(Vsock::new(3, Box::new(open)).expect("a device")), peers, data);
+}
+
+pub(crate) fn net(data: &[u8]) {
+    let (tap, other) = UnixDatagram::pair().expect("a line of packets");
+    tap.set_nonblocking(true).expect("it does not wait");
+    other.set_nonblocking(true).expect("nor does this");
+    // Only written and read, which a stream can, too.
+    let peers: Peers = Arc::new(Mutex::new(vec![UnixStream::from(OwnedFd::from(other))]));
+    let address = [2, 0, 0, 0, 0, 1];
+    let nic = Nic { tap: tap.into(), address, mtu: 200, offloads: Offloads::NONE };
+    let device = Net::new(nic);
+    let mut bytes = Bytes(data);
+    // All that it offers, or some: events by numbers, buffers that are merged, checksums, and packets to be cut.
+    let chosen = u64::from(bytes.byte());
+    let bits = [29, 15, 0, 11, 12, 13, 3, 16].into_iter().enumerate();
+    let features = bits.filter(|(place, _)| chosen >> place & 1 == 1);
+    let features = features.fold(0, |all, (_, bit)| all | 1 << bit) & device.features();
+    run_with(Box::new(device), peers, features, bytes);
 }
 
 pub(crate) fn serial(data: &[u8]) {

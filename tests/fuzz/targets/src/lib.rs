@@ -2,14 +2,14 @@
 //! where the code does, or where it is not what it says.
 //!
 //! ```text
-//! blk rng vsock   a virtio device behind its registers: a driver that does anything, memory that is anything
-//! serial          the serial line
-//! wire            the control wire, in both directions, and what its connections begin with
-//! net-config      files of networks, and what drivers and allocators read in them
-//! net-result      what plugins answer, and the record of a pod's networks
-//! dhcp            what servers and everybody else on a network send
-//! erofs           the writer of EROFS images, on trees of all shapes
-//! netlink         answers of the kernel about networks and its packet filter
+//! blk rng vsock net   a virtio device behind its registers: a driver that does anything, memory that is anything
+//! serial              the serial line
+//! wire                the control wire, in both directions, and what its connections begin with
+//! erofs               the writer of EROFS images, on trees of all shapes
+//! netlink             answers of the kernel about networks and its packet filter
+//! net-config          files of networks, and what drivers and allocators read in them
+//! net-result          what plugins answer, and the record of a pod's networks
+//! dhcp                what servers and everybody else on a network send
 //! ```
 //!
 //! `tests/replay.rs` runs what the corpus holds; `cargo xtask fuzz NAME` looks for more.
@@ -31,10 +31,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "blk", run: device::blk },
     Target { name: "rng", run: device::rng },
     Target { name: "vsock", run: device::vsock },
+    Target { name: "net", run: device::net },
     Target { name: "serial", run: device::serial },
     Target { name: "wire", run: wire::run },
     Target { name: "erofs", run: erofs::run },
