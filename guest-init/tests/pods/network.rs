@@ -48,7 +48,9 @@ impl Space {
 
     /// Whether there is such an interface.
     fn has(&self, name: &str) -> bool {
-        self.ip("-oneline link show").contains(&format!(" {name}: "))
+        let links = self.ip("-oneline link show");
+        // Where the other end is elsewhere, that follows the name.
+        [": ", "@"].iter().any(|end| links.contains(&format!(": {name}{end}")))
     }
 }
 
@@ -214,6 +216,7 @@ fn everything_arrives_by_two_interfaces_of_any_size() {
         let mac = format!("02:00:00:00:00:0{number}");
         assert!(link.contains(&format!("mtu {mtu} ")) && link.contains(&mac), "{link}");
         let routes = connected.run("busybox ip route");
+        let routes = routes.split_whitespace().collect::<Vec<_>>().join(" ");
         let route = format!("10.7.{number}.0/24 via {host} dev eth{number} metric 5");
         assert!(routes.contains(&route), "{routes}");
         // As large as may be, in one piece; and larger, in several.
