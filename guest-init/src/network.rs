@@ -20,7 +20,7 @@ pub fn connect(interfaces: &[Interface]) -> Result<(), InitError> {
         return Ok(());
     }
     let socket = Socket::route()?;
-    let links = socket.dump(&link::All::Plain)?;
+    let links = socket.dump(&link::All)?;
     let found = interfaces.iter().map(|interface| Ok((device(&links, interface)?, interface)));
     let found = found.collect::<Result<Vec<_>, InitError>>()?;
     socket.run(names(&links, &found)?)?;

@@ -3,6 +3,7 @@
 
 use crate::error::MachineError;
 use pod_host::{Dialogue as Talk, Pod};
+use pod_net::request::NetRequest;
 use pod_proto::config::{AppConfig, Dialogue, HostsFile, Interface, Seed, Share, Time};
 use pod_proto::{Config, Token, limits};
 use stage1_abi::{DnsMode, PodDir, RunArgs};
@@ -36,34 +37,30 @@ pub struct Configured {
     pub images: Vec<PathBuf>,
 }
 
-/// Refuses what a virtual machine cannot give, and what is not there yet.
+/// Refuses what a virtual machine cannot give; what network the pod is to have.
 ///
 /// # Errors
 /// One of them was asked for.
-pub fn refuse(args: &RunArgs) -> Result<(), MachineError> {
-    let refused = |what: String, why| Err(MachineError::Refused { what, why });
+pub fn refuse(args: &RunArgs) -> Result<NetRequest, MachineError> {
+    let refused = |what: &str, why| MachineError::Refused { what: what.to_owned(), why };
     if args.private_users.is_some() {
         let why = "users of a virtual machine are no users of the host's already";
-        return refused("--private-users".to_owned(), why);
+        return Err(refused("--private-users", why));
     }
     match args.ipc.as_deref() {
         None | Some("" | "auto" | "private") => {}
         Some("parent") => {
             let why = "a pod in a virtual machine has a kernel of its own and cannot share the host's IPC";
-            return refused("--ipc=parent".to_owned(), why);
+            return Err(refused("--ipc=parent", why));
         }
         Some(other) => return Err(pod_host::RunError::Ipc(other.to_owned()).into()),
     }
-    match args.net.as_str() {
-        "none" => Ok(()),
-        "host" => {
+    match pod_host::Network::request(args)? {
+        NetRequest::Host => {
             let why = "a pod in a virtual machine has a kernel of its own and cannot share the host's network";
-            refused("--net=host".to_owned(), why)
+            Err(refused("--net=host", why))
         }
-        other => {
-            let why = "pods in virtual machines have no networks yet: choose --net=none";
-            refused(format!("--net={other}"), why)
-        }
+        request => Ok(request),
     }
 }
 

@@ -4,11 +4,13 @@ use crate::configure::{self, Configured, Shown};
 use crate::error::MachineError;
 use crate::host::line::{self, Teller};
 use crate::machine::{self, GuestLog, Parts, Ties};
+use crate::network;
 use crate::shares::{self, Server, Shares};
 use crate::size::Size;
 use crate::supervise::{Monitor, SIGNALS, Supervisor};
 use crate::vmm::Ending;
 use jail::Parent;
+use pod_host::network::Habitat;
 use pod_host::{Doing as _, Groups, Outputs, Pod};
 use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch};
@@ -27,35 +29,70 @@ pub fn run() -> Result<u8, MachineError> {
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let lock = stage1_abi::lock::inherited().map_err(pod_host::RunError::Lock)?;
     let dir = PodDir::current()?;
-    configure::refuse(&args)?;
-    let pod = Pod::read(&dir, &args)?;
+    let request = configure::refuse(&args)?;
+    let mut pod = Pod::read(&dir, &args)?;
+    Parts::check()?;
+    dir.ensure_state()?;
+    let parent = rustix::process::getpid();
+    let network =
+        pod_host::Network::make(&request, (&args, Habitat::Machine), &dir, &pod.forwards)?;
+    let resolv = network.resolv(pod.resolv, &dir).map_err(MachineError::from);
+    let result = resolv.and_then(|resolv| {
+        pod.resolv = resolv;
+        machine_with(&pod, &network, (&dir, &args), lock.as_fd())
+    });
+    // In the clone nothing comes back.
+    if rustix::process::getpid() == parent {
+        network.leave(&args, &dir);
+    }
+    drop(lock);
+    result
+}
+
+/// Runs the pod in a machine whose interfaces are those of the pod's network namespace.
+fn machine_with(
+    pod: &Pod,
+    network: &pod_host::Network,
+    (dir, args): (&PodDir, &RunArgs),
+    lock: BorrowedFd<'_>,
+) -> Result<u8, MachineError> {
+    let names = network.interfaces();
+    let interfaces = match network.namespace() {
+        Some(namespace) => network::look(namespace, names.iter().map(String::as_str))?,
+        None => Vec::new(),
+    };
     let log =
         if args.switches.contains(&Switch::Debug) { GuestLog::Shown } else { GuestLog::Silent };
     let plans: Vec<_> = pod.apps.iter().map(|app| app.plan.clone()).collect();
     let (volumes, plans) = Shares::take(&plans, shares::DEVICES)?;
     let shares = volumes.iter().flat_map(Shares::list).collect();
-    let shown = Shown { shares, plans, interfaces: Vec::new() };
-    let configured = configure::configure(&pod, &dir, shown, configure::dialogue(&pod)?)?;
+    let shown = Shown { shares, plans, interfaces: interfaces.clone() };
+    let configured = configure::configure(pod, dir, shown, configure::dialogue(pod)?)?;
     let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
     let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut parts = Parts::open(Size::of(&limits, host), &configured.images, log)?;
-    dir.ensure_state()?;
+    let nics = network.namespace().map(|namespace| network::attach(namespace, &interfaces));
+    parts.connect(nics.transpose()?.unwrap_or_default());
     // Limits of apps hold in the guest. On the host there is one group, for all that the machine is made of.
-    let groups = Groups::make(&pod.uuid, &[("machine", Limits::default())], &dir)?;
+    let groups = Groups::make(&pod.uuid, &[("machine", Limits::default())], dir)?;
     let doors = groups.apps.first().map(Group::doors).transpose()?;
-    let server = volumes.map(|volumes| {
-        volumes.serve(&machine::root().join("fs-server"), lock.as_fd(), doors.as_ref())
-    });
+    let server = volumes
+        .map(|volumes| volumes.serve(&machine::root().join("fs-server"), lock, doors.as_ref()));
     let server = server.transpose().inspect_err(|_| groups.remove())?;
     let server = server.map(|Server { pid, pidfd, lines }| {
         parts.share(lines);
         (pid, pidfd)
     });
-    let ties = Held { lock: lock.as_fd(), doors };
-    let result = start(&pod, &dir, &args, (configured, parts, ties));
+    let ties = Held { lock, doors };
+    let result = start(pod, dir, args, (configured, parts, ties));
     end(server);
     groups.remove();
-    drop(lock);
+    if let Some(namespace) = network.namespace() {
+        // Who takes the network apart may look for what it had made.
+        if let Err(error) = network::give_back(namespace, &interfaces) {
+            log::debug!("cannot give the addresses of the pod back: {error}");
+        }
+    }
     result
 }
 

@@ -4,6 +4,7 @@
 use crate::control::{self, Control, Message};
 use crate::isolation::{self, Isolation};
 use crate::supervise::{self, SIGNALS};
+use pod_host::network::Habitat;
 use pod_host::{
     Dialogue, Doing, Groups, Keyboard, Network, Outputs, Pod, Ready, RunError, Said, Stream,
 };
@@ -38,7 +39,7 @@ pub fn run() -> Result<u8, RunError> {
     let mut pod = Pod::read(&dir, &args)?;
     folders(&pod, &dir)?;
     let parent = rustix::process::getpid();
-    let network = Network::make(&request, &args, &dir, &pod.forwards)?;
+    let network = Network::make(&request, (&args, Habitat::Namespaces), &dir, &pod.forwards)?;
     let result = network.resolv(pod.resolv, &dir).and_then(|resolv| {
         pod.resolv = resolv;
         grouped(&pod, Isolation::of(&args, &network)?, &dir, &args)

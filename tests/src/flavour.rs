@@ -89,6 +89,7 @@ pub const KVM: Flavour = Flavour {
     can: &[
         Can::SeveralApps,
         Can::Namespaces,
+        Can::Networks,
         Can::Restrict,
         Can::Limit,
         Can::EmptyVolumes,

@@ -438,9 +438,7 @@ impl Dump for All {
 
     fn write(&self, to: &mut Writer<'_>) {
         to.fixed(&[self.family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        if let Some(table) = self.table {
-            to.u32(TABLE, table.0);
-        }
+        // The kernel is not asked for one table: one without routes yet is an error to it.
     }
 
     fn read(&self, message: &Message<'_>, into: &mut Vec<Route>) -> Result<(), Malformed> {

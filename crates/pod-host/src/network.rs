@@ -11,6 +11,8 @@ use std::path::Path;
 /// Where the administrator's configuration is if nobody says.
 const LOCAL_CONFIG: &str = "/etc/rkt";
 
+pub use pod_net::Habitat;
+
 /// The network of a pod.
 #[derive(Debug)]
 pub enum Network {
@@ -39,7 +41,7 @@ impl Network {
     /// A network cannot be joined; nothing is left.
     pub fn make(
         request: &NetRequest,
-        args: &RunArgs,
+        (args, habitat): (&RunArgs, Habitat),
         dir: &PodDir,
         forwards: &[Forward],
     ) -> Result<Self, RunError> {
@@ -57,6 +59,7 @@ impl Network {
                     stage1_root: &stage1_root,
                     dir,
                     forwards,
+                    habitat,
                 };
                 Ok(Self::Joined(pod_net::join(&wanted)?))
             }
@@ -69,6 +72,15 @@ impl Network {
             Self::Host | Self::Loopback => None,
             Self::Given(namespace) => Some(namespace.as_fd()),
             Self::Joined(networks) => Some(networks.namespace().as_fd()),
+        }
+    }
+
+    /// The names of the interfaces in a namespace that is there already.
+    pub fn interfaces(&self) -> Vec<String> {
+        match self {
+            Self::Host | Self::Loopback => Vec::new(),
+            Self::Given(namespace) => namespace.interfaces(),
+            Self::Joined(networks) => networks.interfaces(),
         }
     }
 

@@ -43,7 +43,7 @@ pub mod wishes;
 pub use attach::Joined;
 pub use driver::Driver;
 pub use namespace::PodNamespace;
-pub use setup::{JoinError, PodNetworks, Wanted, join};
+pub use setup::{Habitat, JoinError, PodNetworks, Wanted, join};
 
 use std::error::Error;
 

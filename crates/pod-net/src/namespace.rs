@@ -8,6 +8,8 @@
 //! The folder is a mount that passes mounts on, as `ip netns` makes it: whoever has a view of the host's mounts of their own
 //! sees namespaces come and go, and keeps none alive.
 
+use netlink::Socket;
+use netlink::link::{All, Index};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -72,6 +74,15 @@ impl PodNamespace {
     pub fn open(path: &Path) -> Result<Self, PathError> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok(Self { fd: fd.at("open", path)?, path: path.to_owned() })
+    }
+
+    /// The names of the interfaces in it, but for `lo`; none if it cannot be looked at.
+    pub fn interfaces(&self) -> Vec<String> {
+        let listed = namespace::inside_network(self.fd.as_fd(), || Socket::route()?.dump(&All));
+        let Ok(Ok(links)) = listed else { return Vec::new() };
+        let all =
+            links.into_iter().filter(|link| link.index != Index::LOOPBACK && link.mac.is_some());
+        all.map(|link| link.name.text().into_owned()).collect()
     }
 
     /// Where it has its name.

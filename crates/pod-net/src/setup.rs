@@ -40,6 +40,15 @@ pub(crate) const NETNS: &str = "netns";
 /// No pod joins more networks.
 const MOST: usize = 64;
 
+/// What a pod lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Habitat {
+    /// Namespaces: its apps use the interfaces that are made.
+    Namespaces,
+    /// A virtual machine: interfaces on one of the host's are made so that a machine can read them.
+    Machine,
+}
+
 /// A pod that is to join networks.
 #[derive(Debug)]
 pub struct Wanted<'a> {
@@ -57,6 +66,8 @@ pub struct Wanted<'a> {
     pub dir: &'a PodDir,
     /// Ports of the host that shall lead to it.
     pub forwards: &'a [Forward],
+    /// What it lives in.
+    pub habitat: Habitat,
 }
 
 /// Why a pod could not join its networks.
@@ -129,6 +140,14 @@ impl PodNetworks {
             );
         }
         Some(written.text)
+    }
+
+    /// The names of its interfaces, in the order of its networks.
+    pub fn interfaces(&self) -> Vec<String> {
+        let own = |joined: &Joined| joined.result.interfaces.iter().any(|i| i.sandbox.is_some());
+        let all = self.joined.iter().enumerate();
+        // Older plugins do not say what they made: it is there.
+        all.filter(|(_, one)| own(one) || one.has_programs).map(|(n, _)| interface(n)).collect()
     }
 
     /// What each network came to.
@@ -225,6 +244,7 @@ fn try_join(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<PodNetworks, J
             pod: &pod,
             namespace: &namespace,
             wishes: &wishes,
+            habitat: wanted.habitat,
         };
         let one = attach::join(&mut hands, &place, selected)
             .map_err(|cause| JoinError::Network { name: name.clone(), cause })?;

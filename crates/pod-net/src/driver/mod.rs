@@ -21,6 +21,7 @@ use crate::config::Plugin;
 use crate::name::NetworkName;
 use crate::namespace::PodNamespace;
 use crate::result::CniResult;
+use crate::setup::Habitat;
 use crate::wishes::Wishes;
 use appc::PodUuid;
 use netlink::Socket;
@@ -110,6 +111,8 @@ pub(crate) struct Place<'a> {
     pub(crate) namespace: &'a PodNamespace,
     /// What the pod wants of its networks.
     pub(crate) wishes: &'a Wishes,
+    /// What the pod lives in.
+    pub(crate) habitat: Habitat,
 }
 
 impl Place<'_> {

@@ -5,6 +5,7 @@ use super::{Driver, DriverError, Outcome, Place};
 use crate::config::Plugin;
 use crate::config::kinds::{self, IpvlanConfig, MacvlanConfig, VlanConfig};
 use crate::result::{CniResult, Dns, Interface};
+use crate::setup::Habitat;
 use netlink::link::{
     Create, Get, Index, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, Name, Settings,
 };
@@ -48,7 +49,12 @@ pub(super) fn add(
             settings = settings.mac(mac);
         }
     }
-    let create = Create::new(place.interface, wanted.kind).parent(master).settings(settings);
+    let kind = match (place.habitat, wanted.kind) {
+        (Habitat::Machine, Kind::Macvlan(mode)) => Kind::Macvtap(mode),
+        (Habitat::Machine, Kind::Ipvlan(mode, flag)) => Kind::Ipvtap(mode, flag),
+        (_, kind) => kind,
+    };
+    let create = Create::new(place.interface, kind).parent(master).settings(settings);
     socket.one(&create)?;
     let own = place.pod.get(&Get::new(place.interface))?;
     let own = own.ok_or_else(|| DriverError::NoInterface(place.interface.text().into_owned()))?;
