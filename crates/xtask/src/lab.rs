@@ -38,6 +38,10 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     let groups = passed(&format!("{lab} --ignored --test-threads=1 groups::"));
     let suite = passed(&format!("{acceptance} --test-threads=2 {}", ON_VERSION_2.join(" ")));
     call(machine(workspace).args(["--timeout", TIMEOUT, "--"]).args(script(&[groups, suite])))?;
+    say::title("in the lab: kinds of links and queues that not every kernel has");
+    let kinds = passed(&format!("{} --test-threads=1 links:: traffic::", program("kernel")?));
+    let options = ["--smp", "1", "--timeout", TIMEOUT, "--"];
+    call(machine(workspace).args(options).args(script(&[kinds])))?;
     say::title("in the lab: systemd");
     let systemd = passed(&format!("{lab} --ignored --test-threads=1 systemd::"));
     let options = ["--systemd", "--timeout", TIMEOUT, "--"];
@@ -136,6 +140,8 @@ fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
         "--test=requests",
         "--test=misuse",
         "--package=guest-init",
+        "--package=netlink",
+        "--test=kernel",
         "--test=pods",
     ];
     Ok(programs(&read(workspace.cargo(&words).args(of))?))

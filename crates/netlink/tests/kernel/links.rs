@@ -33,7 +33,7 @@ fn each_kind_is_what_ip_sees() {
             "stp_state": 0, "forward_delay": 200, "ageing_time": 1000, "mcast_snooping": 0,
         });
         let mode = |mode: &str| value!({ "mode": mode });
-        let flag = |mode: &str, flag: &str| value!({ "mode": mode, "mode_flag": flag });
+        let flag = |mode: &str, flag: &str| value!({ "mode": mode, flag: true });
         use {IpvlanFlag as F, IpvlanMode as I, MacvlanMode as M};
         let kinds = [
             (Kind::Bridge(bridge), told),
