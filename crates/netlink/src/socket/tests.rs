@@ -180,6 +180,21 @@ fn a_refusal_is_found_although_others_are_lost() {
     assert_eq!(lo.index, crate::link::Index::LOOPBACK);
 }
 
+/// Whoever may can send to any netlink socket, with any number on it.
+#[test]
+fn nobody_but_the_kernel_is_heard() {
+    testkit::needs!(Root);
+    let (socket, other) = (Socket::route().unwrap(), Socket::route().unwrap());
+    let lo = crate::link::Get::new(name("lo"));
+    let known = socket.get(&lo).unwrap().unwrap();
+    let address = rustix::net::getsockname(&socket.fd).unwrap();
+    let address = netlink::SocketAddrNetlink::try_from(address).unwrap();
+    assert_ne!(address.pid(), 0);
+    let lie = refusal(socket.next.get(), 1, "go away");
+    rustix::net::sendto(&other.fd, &lie, SendFlags::empty(), &address).unwrap();
+    assert_eq!(socket.get(&lo).unwrap().unwrap().index, known.index);
+}
+
 #[test]
 fn what_does_not_fit_into_a_message_is_not_sent() {
     let socket = Socket::route().unwrap();
