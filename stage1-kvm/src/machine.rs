@@ -30,8 +30,8 @@ pub const PORT: u32 = 1;
 /// What the operator wants the guest's kernel to be told besides.
 const EXTRA: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
 /// Words for any kernel: end by a reset that is seen without a device, test and probe nothing that is not there.
-const WORDS: &str =
-    "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off";
+const WORDS: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off \
+    dummy.numdummies=0";
 
 /// Descriptors that the monitor may have at once: the guest's connections, the images of its disk, and what it is made of.
 const DESCRIPTORS: u64 = 512;

@@ -6,12 +6,13 @@ use stage1_abi::PodDir;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 
-/// Stops the pod whose folder is the working directory. Returns when it was asked to, not when it is over.
+/// Stops the pod whose folder is the working directory. Returns when it was asked to, not when it is over. Who
+/// kills the supervisor leaves the pod's networks in its place.
 ///
 /// # Errors
 /// The pod does not run.
 pub fn stop() -> Result<u8, RunError> {
-    pod_host::stop::stop(works_in)
+    pod_host::stop::stop(works_in, |dir, uuid| pod_host::network::leave_as_started(uuid, dir))
 }
 
 /// A supervisor works in the folder of its pod.

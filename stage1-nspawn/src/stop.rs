@@ -8,7 +8,8 @@ use rustix::process::Pid;
 /// # Errors
 /// The pod does not run.
 pub fn stop() -> Result<u8, RunError> {
-    pod_host::stop::stop(|_, pid| Ok(is_first(pid)))
+    // Who stays outside of the pod cleans up.
+    pod_host::stop::stop(|_, pid| Ok(is_first(pid)), |_, _| {})
 }
 
 /// Whether it is PID 1 of a namespace below ours. While the pod's lock is held its owner has not reaped PID 1, so a process

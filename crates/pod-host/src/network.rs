@@ -107,6 +107,13 @@ impl Network {
     }
 }
 
+/// Leaves all networks of a pod whose supervisor cannot do it any more.
+pub fn leave_as_started(uuid: &str, dir: &PodDir) {
+    let config = dir.runtime_config().unwrap_or_default();
+    let local = Some(config.local_config.as_str()).filter(|folder| !folder.is_empty());
+    leave(uuid, local, dir, teardown::Depth::Everything);
+}
+
 /// Leaves all networks that the pod's folder tells of; the number of failures, each of which was told.
 pub fn leave(uuid: &str, local: Option<&str>, dir: &PodDir, depth: teardown::Depth) -> usize {
     let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);

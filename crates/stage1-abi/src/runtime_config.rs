@@ -21,6 +21,8 @@ pub struct RuntimeConfig {
     pub ipc: String,
     /// `SHIFT:COUNT` of the pod's user namespace, empty without one.
     pub private_users: String,
+    /// The administrator's configuration directory, empty if it is the usual one.
+    pub local_config: String,
 }
 
 impl RuntimeConfig {
@@ -34,6 +36,7 @@ impl RuntimeConfig {
             hosts: args.hosts,
             ipc: args.ipc.clone().unwrap_or_default(),
             private_users: args.private_users.clone().unwrap_or_default(),
+            local_config: args.local_config.clone().unwrap_or_default(),
         }
     }
 
