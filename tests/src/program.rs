@@ -1,6 +1,6 @@
 //! A program that runs: its output while it comes, and its end.
 
-use crate::wait::{self, DEADLINE};
+use crate::wait::{self, deadline};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -165,7 +165,7 @@ impl Running {
     /// Waits until standard output contains this; gives all of it so far.
     #[track_caller]
     pub fn says(&self, needle: &str) -> String {
-        self.says_within(needle, DEADLINE)
+        self.says_within(needle, deadline())
     }
 
     /// The same, for what may take so long.
@@ -199,7 +199,7 @@ impl Running {
     #[track_caller]
     pub fn wait(mut self) -> Output {
         drop(self.child.stdin.take());
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + deadline();
         let process = wait::pidfd(self.pid()).unwrap();
         let ended = wait::readable(process.as_fd(), end);
         assert!(ended, "{} does not end\nstderr: {}", self.line, self.stderr.so_far());

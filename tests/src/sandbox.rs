@@ -279,7 +279,7 @@ impl Rkt {
     /// Asks for a pod's status again and again until `test` likes it.
     #[track_caller]
     pub fn status_until(&self, uuid: &str, test: impl Fn(&serde_json::Value) -> bool) {
-        let end = Instant::now() + wait::DEADLINE;
+        let end = Instant::now() + wait::deadline();
         loop {
             let status = self.status(uuid);
             if test(&status) {
@@ -340,7 +340,7 @@ impl Rkt {
             let process = wait::pidfd(pid);
             drop(sys::process::kill(rustix::process::Pid::from_raw(pid).unwrap(), 9));
             if let Some(process) = process {
-                wait::readable(process.as_fd(), Instant::now() + wait::DEADLINE);
+                wait::readable(process.as_fd(), Instant::now() + wait::deadline());
             }
         }
     }

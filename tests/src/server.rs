@@ -1,6 +1,6 @@
 //! A web server on loopback that answers as the test says, and remembers what it was asked.
 
-use crate::wait::DEADLINE;
+use crate::wait::deadline;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -118,7 +118,7 @@ impl Server {
     pub fn wait_for(&self, count: usize) {
         let asked = self.log.asked.lock().unwrap();
         let few = |asked: &mut Vec<Request>| asked.len() < count;
-        let waited = self.log.news.wait_timeout_while(asked, DEADLINE, few).unwrap();
+        let waited = self.log.news.wait_timeout_while(asked, deadline(), few).unwrap();
         assert!(!waited.1.timed_out(), "it is not asked {count} times");
     }
 

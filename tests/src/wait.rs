@@ -9,8 +9,10 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the test calls it hung.
-pub const DEADLINE: Duration = Duration::from_mins(1);
+/// How long anything may take before the test calls it hung: an emulated machine, which says that it is one, has more.
+pub fn deadline() -> Duration {
+    Duration::from_mins(if std::env::var_os("LAB").is_some() { 5 } else { 1 })
+}
 
 /// Waits until a descriptor can be read (a pidfd: until its process has ended); `false` when the time is over.
 pub fn readable(fd: BorrowedFd<'_>, until: Instant) -> bool {
@@ -34,13 +36,13 @@ pub fn pidfd(pid: i32) -> Option<OwnedFd> {
 /// Waits until a process that is not our child has ended.
 pub fn gone(pid: i32) {
     if let Some(process) = pidfd(pid) {
-        assert!(readable(process.as_fd(), Instant::now() + DEADLINE), "process {pid} goes on");
+        assert!(readable(process.as_fd(), Instant::now() + deadline()), "process {pid} goes on");
     }
 }
 
 /// Waits until `test` holds, looking again whenever something changes in one of these folders.
 pub fn until(folders: &[&Path], what: &str, mut test: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + deadline();
     let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
     let events = inotify::init(flags).unwrap();
     for folder in folders {
@@ -61,7 +63,7 @@ pub fn until(folders: &[&Path], what: &str, mut test: impl FnMut() -> bool) {
 
 /// Waits for something that becomes true by itself and tells nobody.
 pub fn eventually(what: &str, mut test: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + deadline();
     while !test() {
         assert!(Instant::now() < end, "{what} did not come true");
         std::thread::yield_now();
@@ -81,7 +83,7 @@ pub fn unlocked(folder: &Path) {
         let lock = sys::lock::LockFd::wait(open.into(), sys::lock::Mode::Shared);
         drop(done.send(lock.map(drop)));
     });
-    let taken = told.recv_timeout(DEADLINE);
+    let taken = told.recv_timeout(deadline());
     assert!(taken.is_ok(), "{} stays locked", folder.display());
 }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use testkit::wait::DEADLINE;
+use testkit::wait::deadline;
 
 const TOOLS: [&str; 28] = [
     "sh", "true", "echo", "cat", "id", "ls", "sleep", "stat", "grep", "hostname", "pwd", "touch",
@@ -143,7 +143,7 @@ impl Lab {
         command.arg(env!("CARGO_BIN_EXE_init"));
         command.arg(format!("rkt.unix={}", path.display())).arg("rkt.disk=/dev/loop");
         let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        Guest::called(child, listener.into(), DEADLINE)
+        Guest::called(child, listener.into(), deadline())
     }
 
     /// Boots and configures; what the guest says to that.

@@ -160,7 +160,7 @@ fn two_fetches_of_one_image_transfer_it_once() {
     let open = std::sync::Mutex::new(open);
     let server = Server::start(move |_| {
         // Until the second has come as far as it can.
-        let _ = open.lock().unwrap().recv_timeout(testkit::wait::DEADLINE);
+        let _ = open.lock().unwrap().recv_timeout(testkit::wait::deadline());
         Answer::body(bytes.clone())
             .header("etag", "\"one\"")
             .header("cache-control", "max-age=1000")
@@ -354,7 +354,7 @@ fn a_fetch_that_waits_for_another_says_so() {
     let (going, open) = std::sync::mpsc::channel::<()>();
     let open = std::sync::Mutex::new(open);
     let server = Server::start(move |_| {
-        let _ = open.lock().unwrap().recv_timeout(wait::DEADLINE);
+        let _ = open.lock().unwrap().recv_timeout(wait::deadline());
         Answer::body(bytes.clone())
     });
     let url = server.url("/app.aci");

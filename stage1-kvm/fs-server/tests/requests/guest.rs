@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 use sys::mount::Depth;
 use sys::process::End;
-use testkit::wait::{DEADLINE, readable};
+use testkit::wait::{deadline, readable};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// The request queue, and where everything is.
@@ -110,7 +110,7 @@ pub(crate) struct Process {
 impl Process {
     /// How it ends, which it has to.
     pub(crate) fn end(&self) -> End {
-        assert!(readable(self.pidfd.as_fd(), Instant::now() + DEADLINE), "the server goes on");
+        assert!(readable(self.pidfd.as_fd(), Instant::now() + deadline()), "the server goes on");
         sys::process::wait_for(self.pid).unwrap()
     }
 }
@@ -261,7 +261,7 @@ impl Guest {
         let question = self.question(request, node, body);
         self.put(&question);
         self.kick(&Self::chain(question.len()));
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + deadline();
         while self.served() != self.asked {
             assert!(readable(self.told.as_fd(), end), "no answer");
             self.interrupt.read().unwrap();
@@ -337,7 +337,7 @@ impl Guest {
 
     /// Has the device look at its socket; why the machine cannot go on, if it cannot.
     pub(crate) fn broken(&mut self) -> Option<String> {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + deadline();
         let line = self.device.source().unwrap().try_clone_to_owned().unwrap();
         assert!(readable(line.as_fd(), end), "the socket stays open");
         self.device.woken();
