@@ -36,12 +36,14 @@ thread_local! {
     static APART: Cell<bool> = const { Cell::new(false) };
 }
 
-type Memory = GuestMemoryAtomic<GuestMemoryMmap<BitmapMmapRegion>>;
-type Ring = VringMutex<Memory>;
+/// The memory of the machine.
+pub type Memory = GuestMemoryAtomic<GuestMemoryMmap<BitmapMmapRegion>>;
+/// A queue.
+pub type Ring = VringMutex<Memory>;
 
 /// What the guest did that no driver does.
 #[derive(Debug, thiserror::Error)]
-enum Misused {
+pub enum Misused {
     /// A kick came before the memory.
     #[error("a request without any memory")]
     Nowhere,
@@ -60,13 +62,13 @@ enum Misused {
 }
 
 /// Serves the requests of one machine.
-pub(crate) struct Backend {
+pub struct Backend {
     server: Server<PassthroughFs>,
     memory: RwLock<Option<Memory>>,
 }
 
 /// How the files below a folder are served.
-pub(crate) fn configuration(descriptors: OwnedFd, limit: u64, root: String) -> Config {
+pub fn configuration(descriptors: OwnedFd, limit: u64, root: String) -> Config {
     Config {
         root_dir: root,
         entry_timeout: BELIEVED,
@@ -87,13 +89,23 @@ pub(crate) fn configuration(descriptors: OwnedFd, limit: u64, root: String) -> C
     }
 }
 
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backend").finish_non_exhaustive()
+    }
+}
+
 impl Backend {
     /// A server of these files.
-    pub(crate) fn new(files: PassthroughFs) -> Self {
+    pub fn new(files: PassthroughFs) -> Self {
         Self { server: Server::new(files), memory: RwLock::new(None) }
     }
 
-    fn serve_all(&self, ring: &Ring) -> Result<(), Misused> {
+    /// Serves what waits in a ring.
+    ///
+    /// # Errors
+    /// The guest did what no driver does: it cannot be served any more.
+    pub fn serve(&self, ring: &Ring) -> Result<(), Misused> {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
         let memory = memory.as_ref().ok_or(Misused::Nowhere)?;
         let mut more = true;
@@ -181,7 +193,7 @@ impl VhostUserBackend for Backend {
             crate::log::say("a thread cannot have a working folder of its own");
             sys::process::leave(1);
         }
-        if let Err(error) = self.serve_all(ring) {
+        if let Err(error) = self.serve(ring) {
             // Whoever serves only some of the requests leaves the guest waiting for ever.
             crate::log::say(&format!("the guest made {}", sys::cause::chain(&error)));
             sys::process::leave(1);

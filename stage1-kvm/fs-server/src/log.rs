@@ -29,7 +29,10 @@ impl log::Log for Sink {
 }
 
 /// Keeps the standard error for the log, and makes the null device all standard streams.
-pub(crate) fn start() -> io::Result<()> {
+///
+/// # Errors
+/// There are no descriptors left.
+pub fn start() -> io::Result<()> {
     let kept = io::stderr().as_fd().try_clone_to_owned()?;
     sys::descriptor::silence_standard()?;
     OUT.get_or_init(|| kept.into());
@@ -41,7 +44,7 @@ pub(crate) fn start() -> io::Result<()> {
 }
 
 /// Has a thread that dies end the process: the others must not serve half of what is asked.
-pub(crate) fn tell_panics() {
+pub fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
         say(&format!("a mistake of its own: {panic}"));
         sys::process::leave(101);
@@ -49,7 +52,7 @@ pub(crate) fn tell_panics() {
 }
 
 /// Says one line, in any case.
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     let line = format!("fs-server: {}\n", text.replace(|letter: char| letter.is_control(), " "));
     // If nobody listens there is nobody to tell.
     drop(match OUT.get() {

@@ -12,11 +12,10 @@
 //! Every byte of a request is the guest's, and the library that answers it is not ours: what it may do is bounded from
 //! outside.
 
-mod backend;
-mod log;
 mod root;
 
-use backend::Backend;
+use fs_server::backend::{self, Backend};
+use fs_server::log;
 use jail::{Jail, JailError, Limits, Parent, Rights, Role, Root};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;

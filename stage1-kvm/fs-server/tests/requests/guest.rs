@@ -51,6 +51,8 @@ pub(crate) const READ: u32 = 15;
 pub(crate) const WRITE_FILE: u32 = 16;
 pub(crate) const SETXATTR: u32 = 21;
 pub(crate) const INIT: u32 = 26;
+pub(crate) const OPENDIR: u32 = 27;
+pub(crate) const READDIR: u32 = 28;
 pub(crate) const CREATE: u32 = 35;
 pub(crate) const RENAME: u32 = 45;
 

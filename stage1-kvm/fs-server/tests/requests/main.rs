@@ -6,8 +6,8 @@
 mod guest;
 
 use guest::{
-    CREATE, Guest, Host, LINK, LOOKUP, MKDIR, MKNOD, OPEN, READLINK, RENAME, RMDIR, ROOT, SETATTR,
-    SETXATTR, SYMLINK, UNLINK, bytes, text, volume,
+    CREATE, Guest, Host, LINK, LOOKUP, MKDIR, MKNOD, OPEN, OPENDIR, READDIR, READLINK, RENAME,
+    RMDIR, ROOT, SETATTR, SETXATTR, SYMLINK, UNLINK, WRITE_FILE, bytes, text, volume,
 };
 use stage2::mounts::Access::{ReadOnly, ReadWrite};
 use std::fs::{self, File};
@@ -382,6 +382,33 @@ fn requests_that_make_no_sense_end_the_server_and_the_machine() {
         assert_eq!(server.end(), End::Exited(1), "{what}");
         assert_eq!(guest.broken().as_deref(), Some("the file server has ended"), "{what}");
     }
+}
+
+#[test]
+fn what_makes_the_library_panic_ends_the_server_and_the_machine() {
+    needs!(Root);
+    let host = Host::new();
+    // A place in a file that no number of the kernel's is for, and a listing that may be no longer than nothing.
+    let far = |handle: &[u8]| {
+        [handle, &u64::MAX.to_le_bytes(), &bytes(&[1, 0, 0, 0, 0, 0]), b"x"].concat()
+    };
+    let list = |handle: &[u8]| [handle, &[0; 8], &bytes(&[8, 0, 0, 0, 0, 0])].concat();
+    for (what, open, flags, request, room) in
+        [("far", OPEN, 2, WRITE_FILE, 100), ("roomless", OPENDIR, 0, READDIR, 8)]
+    {
+        let (mut guest, server) =
+            Guest::new(vec![volume(&host.path("inside"), ReadWrite, Recursive)]);
+        let node = if open == OPEN { guest.walk("0/file") } else { guest.walk("0/folder") };
+        let opened = guest.ask(open, node, &bytes(&[flags, 0])).unwrap();
+        let body = if open == OPEN { far(&opened[..8]) } else { list(&opened[..8]) };
+        let question = guest.question(request, node, &body);
+        guest.put(&question);
+        let [asked, (at, _, kind, _)] = Guest::chain(question.len());
+        guest.kick(&[asked, (at, room, kind, 0)]);
+        assert_eq!(server.end(), End::Exited(101), "{what}");
+        assert_eq!(guest.broken().as_deref(), Some("the file server has ended"), "{what}");
+    }
+    assert_eq!(fs::read(host.path("inside/file")).unwrap(), b"public");
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //! net-config          files of networks, and what drivers and allocators read in them
 //! net-result          what plugins answer, and the record of a pod's networks
 //! dhcp                what servers and everybody else on a network send
+//! files               the file server of a pod's volumes: a queue and requests that are anything
+//! rewrite             the files that a guest gives when it is exported
 //! ```
 //!
 //! `tests/replay.rs` runs what the corpus holds; `cargo xtask fuzz NAME` looks for more.
@@ -17,8 +19,10 @@
 mod bytes;
 mod device;
 mod erofs;
+mod files;
 mod net;
 mod netlink;
+mod rewrite;
 mod wire;
 
 /// A target.
@@ -31,7 +35,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "blk", run: device::blk },
     Target { name: "rng", run: device::rng },
     Target { name: "vsock", run: device::vsock },
@@ -43,6 +47,8 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "net-config", run: net::config },
     Target { name: "net-result", run: net::result },
     Target { name: "dhcp", run: net::dhcp },
+    Target { name: "files", run: files::run },
+    Target { name: "rewrite", run: rewrite::run },
 ];
 
 /// The target of a name.
