@@ -4,5 +4,6 @@
 mod derived;
 mod everywhere;
 mod real_images;
+mod root;
 mod tree;
 mod trees;

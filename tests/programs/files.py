@@ -1,10 +1,15 @@
-"""What programs do to files that a file server of another machine could get wrong. Runs in a guest, in a volume that can be
-written, as root with all rights; each check says its name when it has passed."""
+"""What programs do to files that a file server, or what stands for one, could get wrong. Runs as root with all rights:
+
+    files.py volume FOLDER READ-ONLY PACKAGE     in a volume, beside one that cannot be written
+    files.py root FOLDER PACKAGE                 in a folder of a pod's root, and on files that its image brought
+
+Each check says its name when it has passed; the code tells how many did not."""
 
 import errno
 import fcntl
 import mmap
 import os
+import shutil
 import socket
 import stat
 import struct
@@ -13,8 +18,9 @@ import sys
 import threading
 import traceback
 
-TOP = sys.argv[1]
-READ_ONLY = sys.argv[2]
+PLACE, TOP = sys.argv[1:3]
+READ_ONLY = sys.argv[3]
+PACKAGE = sys.argv[-1]
 
 
 def path(name):
@@ -191,8 +197,9 @@ def extended_attributes():
     fails(errno.ENODATA, os.setxattr, name, "user.other", b"", os.XATTR_REPLACE)
     os.removexattr(name, "user.note")
     fails(errno.ENODATA, os.getxattr, name, "user.note")
-    # What only the host's root may have.
-    fails(errno.EPERM, os.setxattr, name, "trusted.note", b"x")
+    if PLACE == "volume":
+        # What only the host's root may have.
+        fails(errno.EPERM, os.setxattr, name, "trusted.note", b"x")
 
 
 def access_lists():
@@ -297,9 +304,12 @@ def large_files_and_copies():
     assert read("copy") == block * 4
 
 
-def special_files():
+def devices_cannot_be_made():
     for kind in (stat.S_IFCHR, stat.S_IFBLK):
         fails(errno.EPERM, os.mknod, path("device"), kind | 0o666, os.makedev(1, 3))
+
+
+def special_files():
     os.mkfifo(path("pipe"))
     reader = os.open(path("pipe"), os.O_RDONLY | os.O_NONBLOCK)
     writer = os.open(path("pipe"), os.O_WRONLY)
@@ -364,11 +374,95 @@ def what_is_read_only_is_not_written():
 
 
 def packages_are_unpacked():
-    archive = path("package.deb")
-    subprocess.run(["dpkg-deb", "--extract", archive, path("unpacked")], check=True)
+    subprocess.run(["dpkg-deb", "--extract", PACKAGE, path("unpacked")], check=True)
 
 
-for check in (
+def packages_are_installed():
+    """By apt, which trusts files and asks nobody else: it locks, maps and renames as no other program does."""
+    quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = ["-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"]
+    for command in (["apt-get", "-y", *options, "install", PACKAGE], ["dpkg", "--install", PACKAGE]):
+        subprocess.run(command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, **quiet)
+        for name, bits, group in (("plain", 0o644, 0), ("su", 0o4755, 0), ("wall", 0o2755, 5)):
+            about = os.stat(f"/usr/libexec/x/{name}")
+            assert (stat.S_IMODE(about.st_mode), about.st_gid) == (bits, group), (name, about)
+            with open(f"/usr/libexec/x/{name}") as file:
+                assert file.read() == name * 5000
+        assert os.path.samefile("/usr/libexec/x/plain", "/usr/libexec/x/linked")
+        assert os.readlink("/usr/libexec/x/symbolic") == "plain"
+        with open("/var/lib/x-was-configured") as file:
+            assert file.read() == "configured\n"
+        os.unlink("/var/lib/x-was-configured")
+    found = subprocess.run(["dpkg", "--verify", "x"], capture_output=True)
+    assert (found.returncode, found.stdout) == (0, b""), found
+    subprocess.run(["dpkg", "--purge", "x"], **quiet)
+    assert not os.path.exists("/usr/libexec/x")
+    found = subprocess.run(["dpkg", "--audit"], capture_output=True)
+    assert (found.returncode, found.stdout) == (0, b""), found
+
+
+def files_of_the_image_outlive_their_names():
+    name = "/etc/debian_version"
+    with open(name) as file:
+        os.unlink(name)
+        fails(errno.ENOENT, os.stat, name)
+        assert "debian_version" not in os.listdir("/etc")
+        assert len(file.read()) > 2
+    with open(name, "w") as file:
+        file.write("anew")
+    with open(name) as file:
+        assert file.read() == "anew"
+
+
+def files_of_the_image_change():
+    # More than the first write: bits, owner, times and attributes come along, whatever was the first change.
+    program = shutil.which("passwd")
+    assert stat.S_IMODE(os.stat(program).st_mode) == 0o4755
+    os.utime(program, ns=(5, 7))
+    about = os.stat(program)
+    assert (stat.S_IMODE(about.st_mode), about.st_mtime_ns, about.st_size > 1000) == (0o4755, 7, True)
+    os.link("/etc/group", "/etc/group.second")
+    with open("/etc/group", "a") as file:
+        file.write("added:x:4711:\n")
+    with open("/etc/group.second") as file:
+        assert file.read().endswith("added:x:4711:\n")
+    # An overlay gives the second name another number; that they are one shows in the count.
+    assert os.stat("/etc/group").st_nlink == os.stat("/etc/group.second").st_nlink == 2
+    before = os.open("/etc/hosts.new", os.O_RDWR | os.O_CREAT)
+    os.write(before, b"replaced")
+    os.fsync(before)
+    os.rename("/etc/hosts.new", "/etc/issue")
+    with open("/etc/issue") as file:
+        assert file.read() == "replaced"
+    os.close(before)
+
+
+def folders_of_the_image_change():
+    assert len(os.listdir("/etc/skel")) > 0
+    shutil.rmtree("/etc/skel")
+    os.mkdir("/etc/skel")
+    assert os.listdir("/etc/skel") == []
+    # Whoever cannot rename it copies it.
+    kept = sorted(os.listdir("/etc/dpkg"))
+    subprocess.run(["mv", "/etc/dpkg", "/etc/moved"], check=True)
+    assert sorted(os.listdir("/etc/moved")) == kept and not os.path.exists("/etc/dpkg")
+    subprocess.run(["mv", "/etc/moved", "/etc/dpkg"], check=True)
+    assert sorted(os.listdir("/etc/dpkg")) == kept
+
+
+def everybody_writes_to_tmp():
+    assert stat.S_IMODE(os.stat("/tmp").st_mode) == 0o1777
+
+    def leave():
+        with open("/tmp/of-1001", "w") as file:
+            file.write("x")
+
+    assert as_user(1001, leave) == 0
+    assert as_user(1002, lambda: fails(errno.EPERM, os.unlink, "/tmp/of-1001")) == 0
+    assert as_user(1001, lambda: os.unlink("/tmp/of-1001")) == 0
+
+
+EVERYWHERE = (
     modes_and_owners,
     set_id_bits_do_not_survive_writes,
     programs_run_with_set_id_bits_and_capabilities,
@@ -386,11 +480,23 @@ for check in (
     special_files,
     names_and_folders,
     links_lead_where_the_guest_says,
-    what_is_read_only_is_not_written,
-    packages_are_unpacked,
-):
+)
+ELSEWHERE = {
+    "volume": (devices_cannot_be_made, what_is_read_only_is_not_written, packages_are_unpacked),
+    "root": (
+        packages_are_installed,
+        files_of_the_image_outlive_their_names,
+        files_of_the_image_change,
+        folders_of_the_image_change,
+        everybody_writes_to_tmp,
+    ),
+}
+failures = 0
+for check in EVERYWHERE + ELSEWHERE[PLACE]:
     try:
         check()
         print(check.__name__, flush=True)
-    except (OSError, AssertionError, subprocess.CalledProcessError):
+    except Exception:
+        failures += 1
         traceback.print_exc(file=sys.stdout)
+sys.exit(failures)
