@@ -2,6 +2,8 @@
 //! targets are a workspace of their own, `tests/fuzz`.
 
 use crate::error::{At, TaskError};
+use crate::ground::names;
+use crate::say;
 use crate::workspace::{Workspace, call};
 use std::fs;
 use std::process::Command;
@@ -22,7 +24,7 @@ const FLAGS: [&str; 7] = [
     "-Ccodegen-units=16",
 ];
 /// How long it looks unless told otherwise, in seconds.
-const SECONDS: u64 = 600;
+pub(crate) const SECONDS: u64 = 600;
 /// The longest input, in bytes, and the longest that one may take, in seconds.
 const LONGEST: &str = "-max_len=4096";
 const PATIENCE: &str = "-timeout=20";
@@ -36,6 +38,19 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
         [name, seconds] => search(workspace, name, seconds.parse().map_err(|_| usage())?),
         _ => Err(usage()),
     }
+}
+
+/// Looks in every target, one after the other; one in which something is found does not keep the others from being looked at.
+pub(crate) fn all(workspace: &Workspace, seconds: u64) -> Result<(), TaskError> {
+    let mut failed = Vec::new();
+    for name in names(&workspace.path("tests/fuzz/corpus")) {
+        say::title(&name);
+        match search(workspace, &name, seconds) {
+            Err(TaskError::Program { .. }) => failed.push(name),
+            other => other?,
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(TaskError::Parts(failed)) }
 }
 
 fn replay(workspace: &Workspace) -> Result<(), TaskError> {

@@ -12,6 +12,8 @@ const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COM
 const ON_VERSION_2: [&str; 2] = ["isolation::", "end_of_pods::"];
 /// Tests below these names run on pods with a kernel of their own, too, of those that any flavour must pass.
 const ON_MACHINES: [&str; 4] = ["exit_codes::", "lifecycle::", "volumes::", "end_of_pods::"];
+/// Has tests run on pods with a kernel of their own.
+const ON_KVM: &str = "RKT_TEST_FLAVOURS=kvm";
 /// Memory for ten machines, in MiB.
 const ROOM: &str = "8192";
 /// A kernel of the distribution's, for guests.
@@ -44,7 +46,8 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
     call(machine(workspace).args(options).args(script(&[kinds])))?;
     say::title("in the lab: systemd");
     let systemd = passed(&format!("{lab} --ignored --test-threads=1 systemd::"));
-    let options = ["--systemd", "--timeout", TIMEOUT, "--"];
+    let systemd = own_kernel(&format!("export RKT_TEST_FLAVOURS=nspawn,kvm && {systemd}"));
+    let options = ["--systemd", "--mem", ROOM, "--timeout", TIMEOUT, "--"];
     call(machine(workspace).args(options).args(script(&[systemd])))?;
     say::title("in the lab: a machine in the machine");
     let kernel = read(machine(workspace).args(["kernel", GUEST]))?;
@@ -55,9 +58,9 @@ pub(crate) fn suite(workspace: &Workspace) -> Result<(), TaskError> {
         "export RKT_GUEST_KERNEL=/mnt/vmlinux".to_owned(),
         format!("export RKT_GUEST_MODULES=$(echo {kernel}/lib/modules/*)"),
         passed(&format!("{} --ignored --test-threads=1", program("boot")?)),
+        format!("export RKT_FILE_SERVER={}", program("fs-server")?),
         passed(&format!("{} --ignored --test-threads=1", program("misuse")?)),
         format!("export RKT_MACHINE={}", program("kvm-boot")?),
-        format!("export RKT_FILE_SERVER={}", program("fs-server")?),
         passed(&format!(
             "{} --ignored --test-threads=1 machine:: volumes:: network::",
             program("pods")?
@@ -77,13 +80,63 @@ fn find(programs: &BTreeMap<String, String>, name: &str) -> Result<String, TaskE
     found.ok_or_else(|| TaskError::Missing(format!("cargo built no test program {name:?}")))
 }
 
-/// All tests that any flavour must pass, on pods with a kernel of their own.
-pub(crate) fn all_on_machines(workspace: &Workspace) -> Result<(), TaskError> {
+/// A part of what is too long for every change: a test program, whether its tests are ignored elsewhere, and their names.
+struct Part {
+    name: &'static str,
+    program: &'static str,
+    ignored: bool,
+    tests: &'static str,
+}
+
+/// All of them on pods with a kernel of their own.
+const PARTS: [Part; 4] = [
+    Part { name: "life", program: "lab", ignored: true, tests: "machines::" },
+    Part { name: "row", program: "lab", ignored: true, tests: "long::" },
+    Part { name: "suite", program: "acceptance", ignored: false, tests: "" },
+    Part { name: "images", program: "corpus", ignored: false, tests: "real_images:: root::" },
+];
+
+/// The names of the parts.
+pub(crate) fn parts() -> String {
+    PARTS.map(|part| part.name).join(", ")
+}
+
+/// Whether there is such a part.
+pub(crate) fn is_part(name: &str) -> bool {
+    PARTS.iter().any(|part| part.name == name)
+}
+
+/// All tests that any flavour must pass, on pods with a kernel of their own, and what shows only after many; or one part of
+/// it. A part that fails does not keep the others from being run.
+pub(crate) fn machines(workspace: &Workspace, only: Option<&str>) -> Result<(), TaskError> {
     let programs = tests(workspace)?;
-    let (lab, acceptance) = (find(&programs, "lab")?, find(&programs, "acceptance")?);
-    let long = passed(&format!("{lab} --ignored --test-threads=1 machines:: long::"));
-    let all = [own_kernel(&long), own_kernel(&on_machines(&acceptance, &[]))];
-    call(with_room(workspace, LONG_TIMEOUT).args(script(&all)))
+    let mut failed = Vec::new();
+    for part in PARTS.iter().filter(|part| only.is_none_or(|name| name == part.name)) {
+        say::title(&format!("in the lab: {}", part.name));
+        let program = find(&programs, part.program)?;
+        let ignored = if part.ignored { "--ignored" } else { "" };
+        let tests = passed(&format!("{program} --test-threads=1 {ignored} {}", part.tests));
+        let script = script(&[own_kernel(&format!("export {ON_KVM} && {tests}"))]);
+        match call(with_room(workspace, LONG_TIMEOUT).args(script)) {
+            Err(TaskError::Program { .. }) => failed.push(part.name.to_owned()),
+            other => other?,
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(TaskError::Parts(failed)) }
+}
+
+/// This program with these words in the lab, on a machine that has room for others.
+pub(crate) fn own_program(workspace: &Workspace, words: &[&str]) -> Result<(), TaskError> {
+    let own = std::env::current_exe();
+    let own = own.map_err(|source| TaskError::Start { program: "xtask".to_owned(), source })?;
+    let manifest = workspace.path("crates/xtask");
+    let call_of_it = format!(
+        "exec env CARGO_MANIFEST_DIR={} {} {}",
+        manifest.display(),
+        own.display(),
+        words.join(" ")
+    );
+    call(with_room(workspace, LONG_TIMEOUT).args(script(&[call_of_it])))
 }
 
 /// A machine that has room for others.
@@ -96,7 +149,7 @@ fn with_room(workspace: &Workspace, timeout: &str) -> Command {
 /// Tests of the suite on pods with a kernel of their own.
 fn on_machines(acceptance: &str, names: &[&str]) -> String {
     let call = passed(&format!("{acceptance} --test-threads=1 {}", names.join(" ")));
-    format!("export RKT_TEST_FLAVOURS=kvm && {call}")
+    format!("export {ON_KVM} && {call}")
 }
 
 /// The call with what is installed on a file system that is fast here.
@@ -134,6 +187,7 @@ fn tests(workspace: &Workspace) -> Result<BTreeMap<String, String>, TaskError> {
         "--package=tests",
         "--test=lab",
         "--test=acceptance",
+        "--test=corpus",
         "--package=stage1-kvm",
         "--test=boot",
         "--package=fs-server",

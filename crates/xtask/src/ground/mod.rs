@@ -21,6 +21,8 @@ pub(crate) const MARK: &str = "RKT_GROUND";
 pub(crate) const COLLECT: [&str; 3] = ["gc", "--grace-period=0s", "--expire-prepared=0s"];
 /// The two stage1 images, by the name of their flavour.
 pub(crate) const FLAVOURS: [&str; 2] = ["nspawn", "fly"];
+/// The one that takes a KVM, which is there if it was built.
+pub(crate) const MACHINE: &str = "kvm";
 
 const APPLETS: [&str; 4] = ["true", "sh", "sleep", "echo"];
 
@@ -56,7 +58,9 @@ impl Ground {
         let ground = Self { rkt: own.join("rkt"), top, dist: own, ended: false };
         fs::create_dir(&ground.dist).at("make", &ground.dist)?;
         // What is built meanwhile must not change what is measured.
-        for name in ["rkt", "stage1-nspawn.aci", "stage1-fly.aci"] {
+        let machine = format!("stage1-{MACHINE}.aci");
+        let built = dist.join(&machine).exists().then_some(&*machine);
+        for name in ["rkt", "stage1-nspawn.aci", "stage1-fly.aci"].into_iter().chain(built) {
             let path = dist.join(name);
             fs::copy(&path, ground.dist.join(name)).at("copy", path)?;
         }

@@ -2,7 +2,7 @@
 
 use super::scenes::Cast;
 use crate::error::TaskError;
-use crate::ground::{COLLECT, FLAVOURS, Ground, names};
+use crate::ground::{COLLECT, Ground, names};
 use crate::workspace::read;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,9 @@ use std::process::Command;
 
 /// Folders of the store with complete trees, and the name of the tree's top in each of them.
 const TREES: [(&str, &str); 2] = [("tree", "rootfs"), ("layer", "root")];
+
+/// Images of trees, for machines.
+const DERIVED: &str = "derived";
 
 /// What an undisturbed store holds.
 #[derive(Debug, Default)]
@@ -23,8 +26,12 @@ pub(super) struct Truth {
 
 impl Truth {
     /// Lets nothing disturb a store, and notes what it holds then.
-    pub(super) fn learn(ground: &Ground, cast: &Cast) -> Result<Self, TaskError> {
-        for flavour in FLAVOURS {
+    pub(super) fn learn(
+        ground: &Ground,
+        cast: &Cast,
+        flavours: &[&str],
+    ) -> Result<Self, TaskError> {
+        for flavour in flavours {
             for image in cast.all() {
                 let stage1 = ground.stage1(flavour);
                 ground.rkt(&["prepare", &stage1, image])?;
@@ -95,7 +102,7 @@ pub(super) fn pods(ground: &Ground, mut seen: BTreeSet<String>) -> Result<Vec<St
     Ok(found)
 }
 
-/// The complete trees of the store and their hashes.
+/// The complete trees of the store, what is derived of them, and their hashes.
 fn trees(ground: &Ground) -> Result<Vec<(String, String)>, TaskError> {
     let mut found = Vec::new();
     for (folder, top) in TREES {
@@ -108,6 +115,12 @@ fn trees(ground: &Ground) -> Result<Vec<(String, String)>, TaskError> {
                 found.push((folder, hash));
             }
         }
+    }
+    let derived = ground.data().join("cas").join(DERIVED);
+    for name in names(&derived) {
+        let hash = read(Command::new("sha256sum").arg("-b").arg(derived.join(&name)))?;
+        let hash = hash.split(' ').next().unwrap_or_default().to_owned();
+        found.push((format!("{DERIVED}/{name}"), hash));
     }
     Ok(found)
 }

@@ -2,10 +2,10 @@
 //! then, and what the death left behind must go with the next collection.
 
 use super::checks::{Truth, pods};
-use super::scenes::{Cast, SCENES, Scene, empty};
+use super::scenes::{CONTAINERS, Cast, MACHINES, Scene, empty};
 use super::tracer::{Moment, trace};
 use crate::error::{At, TaskError};
-use crate::ground::{Ground, MARK};
+use crate::ground::{FLAVOURS, Ground, MACHINE, MARK};
 use crate::say;
 use crate::workspace::Workspace;
 use std::collections::BTreeSet;
@@ -15,16 +15,46 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Where the C library keeps the numbers of system calls.
 const NUMBERS: &str = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
 
+/// Whose deaths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Of what any host runs.
+    Containers,
+    /// Of what takes a KVM.
+    Machines,
+}
+
+impl Of {
+    fn scenes(self) -> &'static [Scene] {
+        match self {
+            Self::Containers => &CONTAINERS,
+            Self::Machines => &MACHINES,
+        }
+    }
+
+    fn flavours(self) -> &'static [&'static str] {
+        match self {
+            Self::Containers => &FLAVOURS,
+            Self::Machines => &[MACHINE],
+        }
+    }
+}
+
 /// Kills and judges.
-pub(super) fn run(workspace: &Workspace, count: u64, seed: Option<u64>) -> Result<(), TaskError> {
+pub(super) fn run(
+    workspace: &Workspace,
+    of: Of,
+    count: u64,
+    seed: Option<u64>,
+) -> Result<(), TaskError> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = seed.unwrap_or(u64::from(clock.subsec_nanos()));
     say::line(&format!("seed {seed}"));
     let ground = Ground::make(workspace, "kill")?;
     let cast = Cast::make(&ground)?;
-    let truth = Truth::learn(&ground, &cast)?;
+    let truth = Truth::learn(&ground, &cast, of.flavours())?;
     let soak = Soak { truth, cast, ground: &ground, calls: numbers()? };
-    let map = soak.map()?;
+    let map = soak.map(of.scenes())?;
     let mut draw = Draw::new(seed, map.total());
     let mut tally = Tally::default();
     for index in draw.by_ref().take(most(count)) {
@@ -72,9 +102,9 @@ struct Tally {
 
 impl Soak<'_> {
     /// Runs every scene once undisturbed, and counts its moments.
-    fn map(&self) -> Result<Map, TaskError> {
+    fn map(&self, scenes: &[Scene]) -> Result<Map, TaskError> {
         let mut map = Map::default();
-        for scene in SCENES {
+        for scene in scenes.iter().copied() {
             let words = scene.set(self.ground, &self.cast)?;
             let seen = self.trace(&words, None)?;
             let all: u64 = seen.calls.iter().sum();

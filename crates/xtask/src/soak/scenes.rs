@@ -1,11 +1,14 @@
 //! What is interrupted: each command that changes the disk, with what must be there before it.
 
 use crate::error::{At, TaskError};
-use crate::ground::{COLLECT, Ground};
+use crate::ground::{COLLECT, Ground, MACHINE};
 use crate::workspace::call;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// How long a pod may take to start, also on an emulated machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A command in its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +27,29 @@ pub(super) enum Scene {
     /// One pod that is over and one that was prepared.
     Gc,
     ImageGc,
+    /// A first pod in a virtual machine: images stored, nothing derived of them.
+    PrepareMachine,
+    /// A pod of two apps with a volume, in a virtual machine; all that is derived is there.
+    RunMachine,
+    EnterMachine,
+    /// The files of a pod that runs in a virtual machine.
+    ExportMachine,
+    StopMachine,
+    GcMachine,
 }
 
-/// All of them.
-pub(super) const SCENES: [Scene; 8] = [
+/// Those of machines, for hosts that have a KVM.
+pub(super) const MACHINES: [Scene; 6] = [
+    Scene::PrepareMachine,
+    Scene::RunMachine,
+    Scene::EnterMachine,
+    Scene::ExportMachine,
+    Scene::StopMachine,
+    Scene::GcMachine,
+];
+
+/// Those of any host.
+pub(super) const CONTAINERS: [Scene; 8] = [
     Scene::Fetch,
     Scene::FetchLayers,
     Scene::Prepare,
@@ -79,7 +101,10 @@ impl Scene {
     /// Brings about what the command needs; the words of the command.
     pub(super) fn set(self, ground: &Ground, cast: &Cast) -> Result<Vec<String>, TaskError> {
         let [nspawn, fly] = crate::ground::FLAVOURS.map(|flavour| ground.stage1(flavour));
-        if matches!(self, Self::Fetch | Self::FetchLayers | Self::Prepare | Self::RunFly) {
+        let kvm = ground.stage1(MACHINE);
+        if matches!(self, Self::Fetch | Self::FetchLayers | Self::Prepare | Self::RunFly)
+            || self == Self::PrepareMachine
+        {
             empty(ground)?;
         }
         if !matches!(self, Self::Fetch | Self::FetchLayers) {
@@ -90,6 +115,10 @@ impl Scene {
         if matches!(self, Self::Run | Self::ImageGc) {
             // The trees are there already, and no pod needs them.
             ground.rkt(&["prepare", &nspawn, &cast.quick, &cast.layers])?;
+            ground.rkt(&COLLECT)?;
+        }
+        if self == Self::RunMachine {
+            ground.rkt(&["prepare", &kvm, &cast.quick, &cast.layers])?;
             ground.rkt(&COLLECT)?;
         }
         Ok(match self {
@@ -105,6 +134,29 @@ impl Scene {
                 ground.words(&COLLECT)
             }
             Self::ImageGc => ground.words(&["image", "gc", "--grace-period=0s"]),
+            Self::PrepareMachine => ground.words(&["prepare", &kvm, &cast.quick]),
+            Self::RunMachine => {
+                let volume = format!("--volume=v,kind=host,source={}", ground.word("config"));
+                let words = ["run", &kvm, "--net=none", &volume, &cast.quick];
+                let mount = "--mount=volume=v,target=/tmp";
+                ground.words(&[&words[..], &[mount, &cast.layers]].concat())
+            }
+            Self::EnterMachine => {
+                let uuid = sleeping(ground, &kvm, cast)?;
+                ground.rkt(&["status", "--wait-ready", &uuid])?;
+                ground.words(&["enter", &uuid, "/bin/true"])
+            }
+            Self::ExportMachine => {
+                let uuid = sleeping(ground, &kvm, cast)?;
+                ground.rkt(&["status", "--wait-ready", &uuid])?;
+                ground.words(&["export", "--overwrite", &uuid, &ground.word("exported.aci")])
+            }
+            Self::StopMachine => ground.words(&["stop", &sleeping(ground, &kvm, cast)?]),
+            Self::GcMachine => {
+                ground.rkt(&["run", &kvm, "--net=none", &cast.quick])?;
+                ground.rkt(&["prepare", &kvm, &cast.layers])?;
+                ground.words(&COLLECT)
+            }
         })
     }
 }
@@ -130,7 +182,7 @@ fn sleeping(ground: &Ground, stage1: &str, cast: &Cast) -> Result<String, TaskEr
     let words = ground.words(&["run", stage1, "--net=none", &save, &cast.sleeper]);
     drop(fs::remove_file(&file));
     call(shell.args(words).env(crate::ground::MARK, &ground.top))?;
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         let uuid = fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
         if uuid.len() == 36 && ground.data().join("pods/run").join(&uuid).join("pid").exists() {
@@ -138,5 +190,5 @@ fn sleeping(ground: &Ground, stage1: &str, cast: &Cast) -> Result<String, TaskEr
         }
         drop(Command::new("sleep").arg("0.02").status());
     }
-    Err(TaskError::Missing("a pod that sleeps did not start within 30 s".to_owned()))
+    Err(TaskError::Missing("a pod that sleeps did not start in time".to_owned()))
 }
