@@ -147,7 +147,12 @@ impl Guest {
     }
 
     /// Lives in a machine with a disk, random numbers, sockets and a network, and ends it.
-    pub(crate) fn live(mut self) -> Outcome {
+    pub(crate) fn live(self) -> Outcome {
+        self.live_with(None)
+    }
+
+    /// The same in a machine that has this folder of the host's, too, served by the program that `RKT_FILE_SERVER` names.
+    pub(crate) fn live_with(mut self, folder: Option<&Path>) -> Outcome {
         self.script.push([0; 4]);
         assert!(self.script.len() < 0xe000, "its script reaches into its counters");
         let script = self.script.iter().flatten().flat_map(|word| word.to_le_bytes()).collect();
@@ -159,10 +164,23 @@ impl Guest {
         let wire = sandbox.path("wire");
         let _listener = std::os::unix::net::UnixListener::bind(&wire).unwrap();
         let [outside, pod] = networks();
+        let mut machine = Command::new(MACHINE);
+        machine.args(["32", "1"]).arg(&kernel).args([&nothing, "console=ttyS0", &disk]);
+        machine.env("RKT_NETWORK", path(&pod)).env("RKT_INTERFACES", "eth0");
+        machine.env("RKT_WIRE", wire);
+        match folder {
+            Some(folder) => {
+                assert!(std::env::var_os("RKT_FILE_SERVER").is_some(), "no file server is named");
+                machine.env("RKT_VOLUMES", format!("rw all {}", folder.display()));
+            }
+            None => {
+                machine.env_remove("RKT_FILE_SERVER");
+            }
+        }
         let end = AtomicBool::new(!self.flooded);
         std::thread::scope(|scope| {
             scope.spawn(|| flood(&outside, &end));
-            let outcome = run(&kernel, &nothing, &disk, (&wire, &pod));
+            let outcome = run(&mut machine);
             end.store(true, Ordering::Relaxed);
             outcome
         })
@@ -207,11 +225,8 @@ fn flood(outside: &File, end: &AtomicBool) {
     }
 }
 
-fn run(kernel: &Path, nothing: &str, disk: &str, (wire, pod): (&Path, &File)) -> Outcome {
-    let mut machine = Command::new(MACHINE);
-    machine.args(["32", "1"]).arg(kernel).arg(nothing).arg("console=ttyS0").arg(disk);
-    machine.env("RKT_NETWORK", path(pod)).env("RKT_INTERFACES", "eth0");
-    let output = machine.env("RKT_WIRE", wire).output().unwrap();
+fn run(machine: &mut Command) -> Outcome {
+    let output = machine.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Outcome {
         well: output.status.success(),

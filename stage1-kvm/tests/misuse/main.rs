@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails loudly, its helpers too")]
 
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod guest;
 
 use guest::Guest;
