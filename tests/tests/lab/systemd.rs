@@ -1,13 +1,15 @@
-//! rkt under systemd: services as they are written in the wild, transient units, and the scope of what is typed.
+//! rkt under systemd: services as they are written in the wild, transient units, and the scope of what is typed; for pods in
+//! containers and in machines.
 
 use crate::eventually;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use testkit::flavour::{Can, each};
 use testkit::program::{run, tool};
 use testkit::sandbox::dist;
-use testkit::{Image, Output, Rkt, Running, wait};
+use testkit::{Flavour, Image, KVM, NSPAWN, Output, Rkt, Running, wait};
 
 const LIMIT: &str = "--memory=32Mi";
 const SHOW: &str = "cat /proc/self/cgroup";
@@ -65,6 +67,17 @@ fn limit_in(unit: &Service, uuid: &str) -> String {
     fs::read_to_string(file).unwrap().trim().to_owned()
 }
 
+/// `run` in a flavour, as one line of a unit.
+fn run_line(rkt: &Rkt, flavour: &Flavour, words: &str) -> String {
+    let chosen = [flavour.select, flavour.net].concat().join(" ");
+    rkt_line(rkt, &format!("--insecure-options=image run {chosen} {words}"))
+}
+
+/// Where a process of the host's is.
+fn group_of(pid: &str) -> String {
+    fs::read_to_string(format!("/proc/{}/cgroup", pid.trim())).unwrap()
+}
+
 fn running_pods(rkt: &Rkt) -> Vec<String> {
     let output = rkt.run(&["list", "--full", "--no-legend"]).ok();
     let rows = output.lines();
@@ -81,12 +94,15 @@ fn started(rkt: &Rkt) -> String {
 #[test]
 #[ignore = "runs in the lab"]
 fn a_classic_service_keeps_its_pod() {
+    each(&[Can::Namespaces], classic);
+}
+
+fn classic(flavour: &Flavour) {
     let rkt = Rkt::new();
     let folder = rkt.folder("volume");
     let script = "trap \"exit 0\" TERM; echo up > /v/up; sleep 1000 & wait";
     let words = format!(
-        "--insecure-options=image run --net=host --volume mnt,kind=host,source={folder},readOnly=false {} --mount \
-         volume=mnt,target=/v -- '{script}'",
+        "--volume mnt,kind=host,source={folder},readOnly=false {} --mount volume=mnt,target=/v -- '{script}'",
         rkt.shell()
     );
     let service = Service::new(
@@ -94,7 +110,7 @@ fn a_classic_service_keeps_its_pod() {
         &[
             "Slice=machine.slice".to_owned(),
             "MemoryLimit=1G".to_owned(),
-            format!("ExecStart={}", rkt_line(&rkt, &words)),
+            format!("ExecStart={}", run_line(&rkt, flavour, &words)),
             format!("ExecStopPost={}", rkt_line(&rkt, "gc --mark-only")),
             "KillMode=mixed".to_owned(),
             "Restart=always".to_owned(),
@@ -112,9 +128,14 @@ fn a_classic_service_keeps_its_pod() {
     assert_eq!(subcgroup.lines().next(), Some(&*format!("machine.slice/{}", service.name)));
     // All of the pod is in the unit's group, or in the pod's inside.
     let pid = fs::read_to_string(rkt.pod_folder(&first).join("pid")).unwrap();
-    let shown = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    assert!(shown.starts_with(&format!("0::/machine.slice/{}", service.name)), "{shown}");
+    let unit = format!("0::/machine.slice/{}", service.name);
+    assert!(group_of(&pid).starts_with(&unit), "{}", group_of(&pid));
+    for child in children(main) {
+        let (inside, shown) = (format!("{unit}/rkt-{first}"), group_of(&child));
+        assert!(shown.starts_with(&inside), "{shown}");
+    }
 
+    fs::remove_file(rkt.path("volume/up")).unwrap();
     sys::process::kill(rustix::process::Pid::from_raw(main).unwrap(), 9).unwrap();
     eventually("systemd has started another", || {
         service.show("NRestarts") == "1" && running_pods(&rkt).iter().any(|pod| *pod != first)
@@ -130,21 +151,60 @@ fn a_classic_service_keeps_its_pod() {
     assert!(running_pods(&rkt).is_empty());
 }
 
+/// The children of a process, as numbers.
+fn children(pid: i32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 #[test]
 #[ignore = "runs in the lab"]
 fn the_exit_code_of_an_app_is_its_services() {
-    let rkt = Rkt::new();
-    let words = format!("--insecure-options=image run --net=none {} -- 'exit 7'", rkt.shell());
-    let service = Service::new("seven", &[format!("ExecStart={}", rkt_line(&rkt, &words))]);
-    service.start();
-    eventually("it has failed", || service.show("ActiveState") == "failed");
-    rkt.note();
-    assert_eq!(service.show("ExecMainStatus"), "7");
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let line = run_line(&rkt, flavour, &format!("{} -- 'exit 7'", rkt.shell()));
+        let service = Service::new("seven", &[format!("ExecStart={line}")]);
+        service.start();
+        eventually("it has failed", || service.show("ActiveState") == "failed");
+        rkt.note();
+        assert_eq!(service.show("ExecMainStatus"), "7");
+    });
+}
+
+#[test]
+#[ignore = "runs in the lab"]
+fn a_service_that_is_stopped_ends_with_what_its_app_says() {
+    each(&[Can::Namespaces], |flavour| {
+        let rkt = Rkt::new();
+        let script = "trap \"exit 5\" TERM; echo up > /v/up; sleep 1000 & wait";
+        let volume = format!("--volume v,kind=host,source={}", rkt.folder("volume"));
+        let words = format!("{volume} {} --mount volume=v,target=/v -- '{script}'", rkt.shell());
+        // Every process of the unit gets the signal: what holds the pod up must not heed it.
+        let service = Service::new(
+            "stopped",
+            &[
+                "Slice=machine.slice".to_owned(),
+                format!("ExecStart={}", run_line(&rkt, flavour, &words)),
+            ],
+        );
+        service.start();
+        let uuid = started(&rkt);
+        wait::file(&rkt.path("volume/up"));
+        let pid = fs::read_to_string(rkt.pod_folder(&uuid).join("pid")).unwrap();
+        assert_eq!(pid.trim(), service.main_pid().to_string());
+        tool(&["systemctl", "stop", &service.name]);
+        assert_eq!(
+            (service.show("ExecMainCode"), service.show("ExecMainStatus")),
+            ("1".into(), "5".into())
+        );
+        assert_eq!(rkt.status(&uuid)["state"], "exited");
+        assert_eq!(rkt.status(&uuid)["apps"][0]["exit_code"], 5);
+    });
 }
 
 /// `systemd-run` with these options and rkt's words behind.
-fn transient(rkt: &Rkt, options: &[&str], words: &[&str]) -> Output {
-    let inner = rkt.command(&Rkt::run_words(&testkit::NSPAWN, words));
+fn transient(rkt: &Rkt, flavour: &Flavour, options: &[&str], words: &[&str]) -> Output {
+    let inner = rkt.command(&Rkt::run_words(flavour, words));
     let mut outer = Command::new("systemd-run");
     outer.args(["--quiet", "--collect"]).args(options);
     outer.arg(inner.get_program()).args(inner.get_args());
@@ -157,8 +217,36 @@ fn a_transient_service_is_where_it_was_put() {
     let rkt = Rkt::new();
     let script = format!("{SHOW}; exit 7");
     let options = ["--wait", "--pipe", "--slice=machine"];
-    let output = transient(&rkt, &options, &[&rkt.shell(), "--", &script]).code(7);
+    let output = transient(&rkt, &NSPAWN, &options, &[&rkt.shell(), "--", &script]).code(7);
     assert!(output.stdout.starts_with("0::/machine.slice/run-"), "{output:#?}");
+}
+
+#[test]
+#[ignore = "runs in the lab"]
+fn a_transient_service_in_a_slice_ends_as_its_machine_does() {
+    let rkt = Rkt::new();
+    let options = ["--wait", "--pipe", "--slice=machine"];
+    let output = transient(&rkt, &KVM, &options, &[&rkt.shell(), "--", "echo said; exit 7"]);
+    assert_eq!(output.code(7).stdout, "said\n");
+}
+
+#[test]
+#[ignore = "runs in the lab"]
+fn the_memory_of_a_unit_is_all_that_a_machine_gets() {
+    let rkt = Rkt::new();
+    // It believes to have half a GiB.
+    let script = "dd if=/dev/zero of=/dev/shm/all bs=1M count=300 2>/dev/null; echo survived";
+    let run = |limit: &str| {
+        let limit = format!("--property=MemoryMax={limit}");
+        // Or systemd would end what is left before it can say why.
+        let options =
+            ["--wait", "--pipe", "--slice=machine", "--property=OOMPolicy=continue", &limit];
+        transient(&rkt, &KVM, &options, &[&rkt.shell(), "--", script])
+    };
+    let output = run("200M").code(254);
+    assert_eq!(output.stdout, "");
+    assert!(output.stderr.contains("the virtual machine was killed by signal 9"), "{output:#?}");
+    assert_eq!(run("1G").ok().stdout, "survived\n");
 }
 
 #[test]
@@ -168,17 +256,17 @@ fn an_app_limit_needs_a_unit_that_was_delegated() {
     let shell = rkt.shell();
     let words = [&*shell, LIMIT, "--", SHOW];
     let options = ["--wait", "--pipe", "--unit=undelegated", "--property=MemoryMax=1G"];
-    let refused = transient(&rkt, &options, &words);
+    let refused = transient(&rkt, &NSPAWN, &options, &words);
     refused.refuses("set Delegate=yes in the unit");
     // Without a limit of its own the app has the unit's.
-    let output = transient(&rkt, &options, &[&shell, "--", SHOW]).ok();
+    let output = transient(&rkt, &NSPAWN, &options, &[&shell, "--", SHOW]).ok();
     assert!(output.stdout.starts_with("0::/system.slice/undelegated.service/rkt-"), "{output:#?}");
     let options = ["--wait", "--pipe", "--unit=delegated", "--property=Delegate=yes"];
-    let output = transient(&rkt, &options, &words).ok();
+    let output = transient(&rkt, &NSPAWN, &options, &words).ok();
     assert!(output.stdout.ends_with("/app-shell\n"), "{output:#?}");
     // A scope that somebody made on purpose is left alone, with its limits.
     let options = ["--scope", "--unit=on-purpose.scope", "--property=MemoryMax=1G"];
-    let output = transient(&rkt, &options, &[&shell, "--", SHOW]).ok();
+    let output = transient(&rkt, &NSPAWN, &options, &[&shell, "--", SHOW]).ok();
     assert!(output.stdout.starts_with("0::/system.slice/on-purpose.scope/rkt-"), "{output:#?}");
 }
 
@@ -214,10 +302,8 @@ fn an_app_limit_survives_a_reload() {
 fn what_is_typed_in_a_session_gets_a_scope() {
     let rkt = Rkt::new();
     let script = "cat /proc/self/cgroup; echo up; read line; exit 3";
-    let inner = rkt.command(&Rkt::run_words(
-        &testkit::NSPAWN,
-        &["--interactive", &rkt.shell(), LIMIT, "--", script],
-    ));
+    let inner = rkt
+        .command(&Rkt::run_words(&NSPAWN, &["--interactive", &rkt.shell(), LIMIT, "--", script]));
     let mut outer = Command::new("systemd-run");
     outer.args(["--quiet", "--collect", "--scope", "--unit=session-77.scope"]);
     outer.arg(inner.get_program()).args(inner.get_args());
@@ -232,6 +318,35 @@ fn what_is_typed_in_a_session_gets_a_scope() {
     let subcgroup = fs::read_to_string(rkt.pod_folder(&uuid).join("subcgroup")).unwrap();
     assert_eq!(subcgroup.lines().next(), Some(&*format!("machine.slice/{scope}")));
     assert_eq!(tool(&["systemctl", "show", "--value", "--property=Delegate", &scope]), "yes\n");
+    running.write("go\n");
+    running.wait().code(3);
+    eventually("the scope is gone", || {
+        tool(&["systemctl", "list-units", "--all", "--no-legend", &scope]).is_empty()
+    });
+}
+
+#[test]
+#[ignore = "runs in the lab"]
+fn a_machine_that_is_started_in_a_session_gets_a_scope() {
+    let rkt = Rkt::new();
+    let inner = rkt.command(&Rkt::run_words(
+        &KVM,
+        &["--interactive", &rkt.shell(), "--", "echo up; read line; exit 3"],
+    ));
+    let mut outer = Command::new("systemd-run");
+    outer.args(["--quiet", "--collect", "--scope", "--unit=session-78.scope"]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    let mut running = Running::start(outer.stdin(std::process::Stdio::piped()));
+    running.says("up");
+    let uuid = started(&rkt);
+    let scope = format!("machine-rkt\\x2d{}.scope", uuid.replace('-', "\\x2d"));
+    let place = format!("0::/machine.slice/{scope}/rkt-{uuid}");
+    let pid = fs::read_to_string(rkt.pod_folder(&uuid).join("pid")).unwrap();
+    let all = children(pid.trim().parse().unwrap());
+    assert_eq!(all.len(), 1);
+    for pid in [&pid, &all[0]] {
+        assert!(group_of(pid).starts_with(&place), "{}", group_of(pid));
+    }
     running.write("go\n");
     running.wait().code(3);
     eventually("the scope is gone", || {
