@@ -1,7 +1,7 @@
 //! The part of `bench kvm` that runs in the lab: machines in turn, each watched until its guest calls.
 
 use super::machine::{Machine, Monitor, Taken};
-use super::pods;
+use super::{files, pods};
 use crate::bench::stopwatch::median;
 use crate::bench::verdict::Verdict;
 use crate::error::{At, TaskError};
@@ -57,6 +57,7 @@ pub(super) fn run(folder: &Path) -> Result<(), TaskError> {
         judge(&limits, &mine, &theirs, &mut verdict);
     }
     pods::run(folder, &mut verdict)?;
+    files::run(folder, &mut verdict)?;
     verdict.end()
 }
 

@@ -4,6 +4,7 @@
 //! Processor time is judged as a share of the peer's. Exits from the guest are counted as well, since the lab hardly charges
 //! for them and a real processor does.
 
+mod files;
 mod inside;
 mod machine;
 mod pods;
@@ -32,7 +33,7 @@ const PATIENCE: &str = "1800";
 /// The lab's root is read through a slow door, and a wait at it moves the lab's clock. It is an overlay, too, on which no folder
 /// of a pod can be renamed.
 const SCRIPT: &str = "mount -t tmpfs tmpfs /mnt && mount -t debugfs debugfs /sys/kernel/debug && \
-                      mkdir /mnt/kvm && cd $0 && cp -r own stock monitor xtask rkt disk pods /mnt/kvm && \
+                      mkdir /mnt/kvm && cd $0 && cp -r own stock monitor xtask rkt disk pods files-pods /mnt/kvm && \
                       mkdir -p /mnt/kvm/data/cas && mount --bind data/cas /mnt/kvm/data/cas && \
                       cp -a data/pods data/locks /mnt/kvm/data && exec /mnt/kvm/xtask bench $1 /mnt/kvm";
 
@@ -53,7 +54,11 @@ pub(super) fn run(workspace: &Workspace, profile: Profile) -> Result<(), TaskErr
     }
     let rkt = folder.join("rkt");
     fs::copy(programs.path("rkt"), &rkt).at("copy", rkt)?;
-    pods::prepare(&folder, &workspace.path(CORPUS), &folder.join("own/stage1.aci"))?;
+    let machine = folder.join("own/stage1.aci");
+    pods::prepare(&folder, &workspace.path(CORPUS), &machine)?;
+    for image in programs.pack(&folder, &["nspawn".to_owned()])? {
+        files::prepare(&folder, &workspace.path(CORPUS), [&machine, &image])?;
+    }
     let own = std::env::current_exe().at("find", "this program")?;
     for (from, name) in [(programs.path("kvm-boot"), "monitor"), (own, "xtask")] {
         fs::copy(&from, folder.join(name)).at("copy", from)?;

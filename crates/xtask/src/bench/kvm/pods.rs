@@ -24,7 +24,8 @@ const LIST: &str = "pods";
 /// What every app says.
 const SAID: &str = "hello";
 
-fn rkt(folder: &Path) -> Command {
+/// The program in this folder, with its data folder and without a configuration.
+pub(super) fn rkt(folder: &Path) -> Command {
     let mut command = Command::new(folder.join("rkt"));
     command.arg(format!("--dir={}", folder.join("data").display()));
     for layer in ["system", "local", "user"] {
