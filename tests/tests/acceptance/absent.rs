@@ -1,6 +1,6 @@
 //! What this version does not do yet. Each is refused with 254; none is ignored.
 
-use testkit::{Image, NSPAWN, Rkt};
+use testkit::{NSPAWN, Rkt};
 
 #[test]
 fn absent_commands_are_refused() {

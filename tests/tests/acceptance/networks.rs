@@ -140,7 +140,7 @@ fn the_default_network_hides_the_pod_behind_the_host() {
 /// Insists that a pod's end has left nothing, but for what the kernel still takes apart.
 #[track_caller]
 fn unchanged(site: &Site, before: &str) {
-    let end = std::time::Instant::now() + testkit::wait::DEADLINE;
+    let end = std::time::Instant::now() + testkit::wait::deadline();
     loop {
         let now = site.host.state();
         if now == before {

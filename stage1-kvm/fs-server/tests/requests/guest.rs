@@ -4,6 +4,7 @@
 use machine_memory::{Bytes, GuestAddress};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use stage1_kvm::devices::fs::Fs;
+use stage1_kvm::devices::virtio::Source as Woken;
 use stage1_kvm::devices::virtio::mmio::Mmio;
 use stage1_kvm::shares::{Line, Shares};
 use stage1_kvm::vmm::bus::Registers;
@@ -340,7 +341,8 @@ impl Guest {
     /// Has the device look at its socket; why the machine cannot go on, if it cannot.
     pub(crate) fn broken(&mut self) -> Option<String> {
         let end = Instant::now() + deadline();
-        let line = self.device.source().unwrap().try_clone_to_owned().unwrap();
+        let (Woken::Filled(line) | Woken::Changed(line)) = self.device.source().unwrap();
+        let line = line.try_clone_to_owned().unwrap();
         assert!(readable(line.as_fd(), end), "the socket stays open");
         self.device.woken();
         self.device.broken().map(str::to_owned)
