@@ -4,6 +4,7 @@
 //! wire     bytes: messages and attributes, written by a Writer and read by iterators that believe nothing
 //! socket   Batch of requests -> one sendmsg -> answers; lists; the kernel's refusals in words
 //! link     address  route  rule  neighbour  traffic     requests to the routing part, and the records it lists
+//! conntrack  flows that were seen, to be forgotten
 //! nft      transactions of tables, chains, rules, sets and their elements, as nft itself writes them
 //! ```
 //!
@@ -23,6 +24,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod address;
+pub mod conntrack;
 pub mod link;
 pub mod neighbour;
 pub mod nft;

@@ -132,6 +132,11 @@ impl Socket {
         Ok(Self { fd, next: Cell::new(1), buffer: RefCell::default(), trust: Trust::Kernel })
     }
 
+    /// Closes it without waiting until the kernel has freed what was deleted through it.
+    pub fn close_behind(self) {
+        sys::descriptor::close_behind(self.fd);
+    }
+
     /// Does one thing.
     pub fn one(&self, request: &impl Request) -> Result<(), RequestError> {
         let mut batch = Batch::new();

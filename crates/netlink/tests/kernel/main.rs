@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod filter;
 #[cfg(test)]
+mod flows;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod links;
