@@ -134,6 +134,26 @@ impl Image {
         self.entry(path, Member::File(content.into(), 0o755))
     }
 
+    /// Adds a program of this host at its own path, with the libraries that it is linked with.
+    #[must_use]
+    pub fn with_program(mut self, path: &str) -> Self {
+        let listed = crate::program::tool(&["ldd", path]);
+        let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in std::iter::once(path).chain(libraries) {
+            let folders: Vec<&Path> = Path::new(file).ancestors().skip(1).collect();
+            for folder in folders.into_iter().rev().filter_map(|f| f.strip_prefix("/").ok()) {
+                let folder = folder.to_str().unwrap();
+                let known = self.entries.iter().any(|entry| entry.path == folder);
+                if !folder.is_empty() && !known {
+                    self = self.folder(folder, 0o755);
+                }
+            }
+            let bytes = fs::read(file).expect("what is linked is there");
+            self = self.program(file.trim_start_matches('/'), &bytes);
+        }
+        self
+    }
+
     /// Adds a file with this mode.
     #[must_use]
     pub fn file_of_mode(self, path: &str, content: &[u8], mode: u32) -> Self {

@@ -35,6 +35,7 @@ pub mod result;
 #[cfg(test)]
 mod scratch;
 mod setup;
+mod stale;
 mod sysctl;
 pub mod teardown;
 pub mod version;

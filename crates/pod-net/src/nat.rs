@@ -18,12 +18,14 @@
 use crate::cidr::Cidr;
 use crate::ports::Forward;
 use crate::result::{AssignedIp, CniResult};
+use crate::stale::{self, Led};
 use netlink::address::Prefix;
 use netlink::link::{BadName, Name};
 use netlink::nft::{
     AddChain, AddRule, AddSet, AddTable, Base, Chain, ChainKind, Chains, DeleteChain, DeleteTable,
-    Element, ElementRecord, Elements, Existing, Family, Field, FlushChain, Generation, Hook,
-    Protocol, Rule, Set, SetName, Status, Table, Transaction, Type, Value, Verdict, priority,
+    Element, ElementRecord, ElementValue, Elements, Existing, Family, Field, FlushChain,
+    Generation, Hook, Protocol, Rule, Set, SetName, Status, Table, Transaction, Type, Value,
+    Verdict, priority,
 };
 use netlink::{Errno, RequestError, Socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -268,37 +270,30 @@ impl Side {
         }
     }
 
-    /// Adds a pod. Where the table and its network's chain are there, its elements are all there is to add.
+    /// Adds a pod, and what it is the first to need. It is looked first what is there: a transaction that fails costs as
+    /// much as ten that do not, since the kernel waits before it takes back what nobody has seen. Elements alone do not
+    /// depend on what others do meanwhile, so that pods that start at once do not fail each other's transactions.
     fn add(self, socket: &Socket, rules: &Rules) -> Result<(), NatError> {
-        let mut change = Transaction::new();
-        self.add_elements(&mut change, rules);
-        match change.commit(socket) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.errno() == Some(Errno::NOENT) => {}
-            Err(error) if error.errno() == Some(Errno::EXIST) => {
-                return Err(self.taken(socket, rules).unwrap_or(error.into()));
-            }
-            Err(error) => return Err(error.into()),
-        }
         for _ in 0..ATTEMPTS {
             let generation = generation(socket)?;
             let chains = self.chains(socket)?;
-            let mut change = Transaction::of(generation);
+            let mut layout = Transaction::of(generation);
             if chains.is_none() {
-                self.lay_out(&mut change)?;
+                self.lay_out(&mut layout)?;
             }
             let mut known = chains.unwrap_or_default();
             for pod in rules.pods.iter().filter(|pod| pod.address.is_ipv4() == self.is_ipv4) {
                 let name = chain_of(pod);
                 if !known.contains(&name) {
-                    self.add_network(&mut change, pod);
+                    self.add_network(&mut layout, pod);
                     known.push(name);
                 }
             }
+            let mut change = if layout.is_empty() { Transaction::new() } else { layout };
             self.add_elements(&mut change, rules);
             match change.commit(socket) {
                 Ok(()) => return Ok(()),
-                Err(error) if error.errno() == Some(Errno::RESTART) => {}
+                Err(error) if is_stale(&error) => {}
                 Err(error) if error.errno() == Some(Errno::EXIST) => {
                     return Err(self.taken(socket, rules).unwrap_or(error.into()));
                 }
@@ -326,47 +321,78 @@ impl Side {
         })
     }
 
-    /// Removes a pod; with the last one, everything.
-    fn remove(self, socket: &Socket, mark: &str) -> Result<(), NatError> {
+    /// Removes a pod; with the last one, everything. Which ports led to it.
+    fn remove(self, socket: &Socket, mark: &str) -> Result<Vec<Led>, NatError> {
         for _ in 0..ATTEMPTS {
             let generation = generation(socket)?;
-            let Some(chains) = self.chains(socket)? else { return Ok(()) };
-            let mut change = Transaction::of(generation);
-            let mut used: Vec<String> = Vec::new();
-            let mut others = false;
+            let Some(chains) = self.chains(socket)? else { return Ok(Vec::new()) };
+            let (mut used, mut elements, mut others) = (Vec::new(), Vec::new(), false);
             for name in [PODS, PORTS, PORTS_AT] {
                 let all = self.elements(socket, name)?;
                 let is_own = |r: &ElementRecord| r.element.comment.as_deref() == Some(mark);
                 let (own, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
                 others |= !rest.is_empty();
                 used.extend(rest.iter().filter_map(|record| match &record.element.value {
-                    netlink::nft::ElementValue::Verdict(Verdict::Jump(chain)) => {
-                        Some(chain.clone())
-                    }
+                    ElementValue::Verdict(Verdict::Jump(chain)) => Some(chain.clone()),
                     _ => None,
                 }));
                 let own: Vec<Element> = own.into_iter().map(|record| record.element).collect();
-                change.delete_elements(self.set(name), &own);
+                elements.push((name, own));
             }
+            let is_unused = |name: &&String| name.starts_with(NETWORK) && !used.contains(name);
+            let unused: Vec<&String> = chains.iter().filter(is_unused).collect();
+            // Elements alone do not depend on what others do meanwhile.
+            let alone = others && unused.is_empty();
+            let mut change = if alone { Transaction::new() } else { Transaction::of(generation) };
             if others {
-                for chain in
-                    chains.iter().filter(|name| name.starts_with(NETWORK) && !used.contains(name))
-                {
+                for (name, own) in &elements {
+                    change.delete_elements(self.set(name), own);
+                }
+                for chain in unused {
                     change.add(&FlushChain(self.chain(chain)));
                     change.add(&DeleteChain(self.chain(chain)));
                 }
             } else {
-                change = Transaction::of(generation);
                 change.add(&DeleteTable(self.table()));
             }
             match change.commit(socket) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.errno() == Some(Errno::RESTART) => {}
+                Ok(()) => {
+                    let own = elements.iter();
+                    let own = own.flat_map(|(name, own)| own.iter().map(|one| (*name, one)));
+                    return Ok(own.filter_map(|(name, element)| self.led(name, element)).collect());
+                }
+                Err(error) if is_stale(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(NatError::Restless)
     }
+
+    /// What an element of a map of ports says.
+    fn led(self, map: &str, element: &Element) -> Option<Led> {
+        let length = if self.is_ipv4 { 4 } else { 16 };
+        let address = |bytes: &[u8]| -> Option<IpAddr> {
+            match bytes.get(..length)? {
+                four if self.is_ipv4 => Some(<[u8; 4]>::try_from(four).ok()?.into()),
+                sixteen => Some(<[u8; 16]>::try_from(sixteen).ok()?.into()),
+            }
+        };
+        let (at, key) = match map {
+            PORTS => (None, element.key.as_slice()),
+            PORTS_AT => (Some(address(&element.key)?), element.key.get(length..)?),
+            _ => return None,
+        };
+        let ElementValue::Bytes(value) = &element.value else { return None };
+        // Each of them lies in a multiple of four bytes.
+        let (protocol, port) = (*key.first()?, key.get(4..6)?);
+        let port = u16::from_be_bytes(<[u8; 2]>::try_from(port).ok()?);
+        Some(Led { protocol, at, port, to: address(value)? })
+    }
+}
+
+/// Whether a transaction failed since the packet filter is no longer what it was when it was looked at.
+fn is_stale(error: &RequestError) -> bool {
+    matches!(error.errno(), Some(Errno::RESTART | Errno::NOENT))
 }
 
 /// How names of networks' chains begin.
@@ -382,8 +408,8 @@ fn generation(socket: &Socket) -> Result<u32, NatError> {
     Ok(socket.get(&Generation)?.unwrap_or_default())
 }
 
-/// Adds a pod's rules.
-pub(crate) fn add(socket: &Socket, rules: &Rules) -> Result<(), NatError> {
+/// Adds a pod's rules. `host` is a socket to the routing part.
+pub(crate) fn add(socket: &Socket, host: &Socket, rules: &Rules) -> Result<(), NatError> {
     for side in SIDES {
         let own = |ip: &IpAddr| ip.is_ipv4() == side.is_ipv4;
         let any = rules.pods.iter().any(|pod| own(&pod.address))
@@ -392,10 +418,20 @@ pub(crate) fn add(socket: &Socket, rules: &Rules) -> Result<(), NatError> {
             side.add(socket, rules)?;
         }
     }
-    Ok(())
+    let led = rules.ports.iter().map(|Port { forward, to }| Led {
+        protocol: forward.protocol.number(),
+        at: forward.host_ip,
+        port: forward.host_port,
+        to: *to,
+    });
+    Ok(stale::forget_others(socket, host, &led.collect::<Vec<_>>())?)
 }
 
 /// Removes whatever rules there are of a pod.
 pub(crate) fn remove(socket: &Socket, uuid: &str) -> Result<(), NatError> {
-    SIDES.into_iter().try_for_each(|side| side.remove(socket, &mark(uuid)))
+    for side in SIDES {
+        let led = side.remove(socket, &mark(uuid))?;
+        stale::forget_own(socket, &led)?;
+    }
+    Ok(())
 }

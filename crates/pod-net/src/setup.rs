@@ -250,7 +250,7 @@ fn try_join(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<PodNetworks, J
             .map_err(|cause| JoinError::Network { name: name.clone(), cause })?;
         joined.push(one);
     }
-    set_rules(wanted, &joined)?;
+    set_rules(wanted, &host, &joined)?;
     if !joined.is_empty() {
         let infos = selected.iter().zip(&joined).enumerate().map(|(number, (selected, joined))| {
             let result = &joined.result;
@@ -279,7 +279,7 @@ fn described(number: usize, selected: &Selected) -> NetInfo {
 }
 
 /// The rules of the host for all networks of a pod.
-fn set_rules(wanted: &Wanted<'_>, joined: &[Joined]) -> Result<(), JoinError> {
+fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<(), JoinError> {
     let ours = joined.iter().filter(|joined| joined.gate.is_some());
     let forwarding = forwarding_networks(joined);
     if !wanted.forwards.is_empty() && forwarding.iter().all(|joined| joined.result.ips.is_empty()) {
@@ -303,12 +303,14 @@ fn set_rules(wanted: &Wanted<'_>, joined: &[Joined]) -> Result<(), JoinError> {
     }
     let socket = Socket::netfilter()?;
     if !rules.is_empty() {
-        nat::add(&socket, &rules)?;
+        nat::add(&socket, host, &rules)?;
     }
     let addresses: Vec<IpAddr> = ours.flat_map(|one| addresses(&one.result)).collect();
     for warning in firewall::admit(&socket, wanted.uuid, &addresses)? {
         log::warn!("networking: {warning}");
     }
+    // Another pod may be leaving.
+    socket.close_behind();
     Ok(())
 }
 

@@ -151,6 +151,7 @@ pub fn leave(pod: &Pod<'_>, depth: Depth) -> Vec<LeaveError> {
         Ok(socket) => {
             note(nat::remove(&socket, pod.uuid).map_err(LeaveError::from));
             note(firewall::dismiss(&socket, pod.uuid).map_err(LeaveError::from));
+            socket.close_behind();
         }
         Err(error) => note(Err(error.into())),
     }

@@ -6,8 +6,13 @@
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    sendmsg, socketpair,
+};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Closes every descriptor but the standard ones, whoever owns it; `keep` stays, as number 3, and survives exec.
 ///
@@ -41,6 +46,27 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: it is open (the call above succeeded), and by the contract with whoever handed it down it was made for
     // this process alone: nothing else in it owns the number.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Closes a descriptor without waiting for what the kernel does before it is closed: netfilter waits milliseconds for every
+/// processor to have seen what was deleted. It is put into a socket that only lies in its own queue; the kernel finds such
+/// sockets by themselves, and closes what is in them. Where that cannot be it is closed as usual.
+pub fn close_behind(fd: OwnedFd) {
+    let Ok((near, far)) =
+        socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+    else {
+        return;
+    };
+    let handed = [far.as_fd(), fd.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&handed));
+    // Where this fails nothing lies in the queue, and all three are closed here.
+    let _ = sendmsg(&near, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty());
+    // The end that leads to the queue is closed last, which starts the search: ours may not be the last copy then.
+    drop(fd);
+    drop(far);
+    drop(near);
 }
 
 /// Makes these the descriptors 3, 4 and so on, kept across exec, and closes every other but the standard ones, whoever
@@ -138,6 +164,14 @@ mod tests {
                 "{number}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_closed_behind_us_is_closed() {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        close_behind(write);
+        let mut byte = [0_u8; 1];
+        assert_eq!(rustix::io::read(read.as_fd(), &mut byte).unwrap(), 0);
     }
 
     #[test]

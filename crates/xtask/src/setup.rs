@@ -16,7 +16,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 20] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
@@ -45,6 +45,8 @@ const NEEDS: [Need; 19] = [
     Need { what: "ip", package: "iproute2" },
     Need { what: "nft", package: "nftables" },
     Need { what: "python3", package: "python3" },
+    // Sends and receives datagrams, which busybox does not everywhere.
+    Need { what: "/usr/bin/socat", package: "socat" },
 ];
 
 /// `cargo xtask setup [--all-images]`

@@ -7,18 +7,18 @@ use testkit::flavour::{Can, each};
 use testkit::{Flavour, Host, Image, Output, Rkt, Running};
 
 /// The host on which rkt runs, one outside, and a sandbox.
-struct Site {
+pub(crate) struct Site {
     // First: its pods end while there are hosts.
-    rkt: Rkt,
-    host: Host,
-    outside: Host,
+    pub(crate) rkt: Rkt,
+    pub(crate) host: Host,
+    pub(crate) outside: Host,
 }
 
 const HOST: &str = "10.99.0.1";
 const OUTSIDE: &str = "10.99.0.2";
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (host, outside) = (Host::new(), Host::new());
         host.wire(
             &outside,
@@ -34,13 +34,13 @@ impl Site {
     }
 
     /// A network of the administrator's.
-    fn network(&self, file: &str, content: &Value) {
+    pub(crate) fn network(&self, file: &str, content: &Value) {
         self.rkt.configure("local", &format!("net.d/{file}"), content);
     }
 
     /// Runs a script in a pod on these networks, to its end.
     #[track_caller]
-    fn pod(&self, flavour: &Flavour, net: &str, script: &str) -> Output {
+    pub(crate) fn pod(&self, flavour: &Flavour, net: &str, script: &str) -> Output {
         let net = format!("--net={net}");
         let mut words = vec!["--insecure-options=image", "run"];
         words.extend(flavour.select);
@@ -62,7 +62,7 @@ impl Site {
     }
 
     /// A shell with ports `http` and `dns`.
-    fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         let path = self.rkt.path("ports.aci");
         if path.exists() {
             return self.rkt.word("ports.aci");
@@ -70,6 +70,12 @@ impl Site {
         let port = |name: &str, protocol: &str, number: u16| json!({"name": name, "protocol": protocol, "port": number, "count": 1, "socketActivated": false});
         let ports = json!([port("http", "tcp", 80), port("dns", "udp", 53)]);
         self.rkt.image(&Image::shell("ports").app("ports", ports))
+    }
+
+    /// The same with `socat`.
+    fn image_with_socat(&self) -> String {
+        let port = json!([{"name": "dns", "protocol": "udp", "port": 53, "count": 1, "socketActivated": false}]);
+        self.rkt.image(&Image::shell("socat").with_program("/usr/bin/socat").app("ports", port))
     }
 
     /// A page that the outside serves on port 8000, while what is returned lives.
@@ -139,7 +145,7 @@ fn the_default_network_hides_the_pod_behind_the_host() {
 
 /// Insists that a pod's end has left nothing, but for what the kernel still takes apart.
 #[track_caller]
-fn unchanged(site: &Site, before: &str) {
+pub(crate) fn unchanged(site: &Site, before: &str) {
     let end = std::time::Instant::now() + testkit::wait::deadline();
     loop {
         let now = site.host.state();
@@ -396,17 +402,46 @@ fn datagrams_are_forwarded() {
     each(&[Can::Networks], |flavour| {
         let site = Site::new();
         let flavour = Flavour { net: &[], ..*flavour };
-        let words = [
-            "--port=dns:5353",
-            &site.image(),
-            "--",
-            "echo up; exec udpsvd 0 53 sh -c 'read line; echo got $line'",
-        ];
-        let (server, _) = site.rkt.start_pod(&flavour, &words);
-        let answer =
-            site.outside.sh(&format!("echo question | busybox nc -u -w 3 {HOST} 5353 | head -1"));
-        assert_eq!(answer, "got question\n");
+        let image = site.image_with_socat();
+        let answer = "echo up; exec socat UDP-RECVFROM:53,fork SYSTEM:'read line; echo got $line'";
+        let (server, _) = site.rkt.start_pod(&flavour, &["--port=dns:5353", &image, "--", answer]);
+        // It says that it is up before it listens.
+        let ask = |address: &str| {
+            format!(
+                "for try in $(seq 50); do said=$(echo question | socat -t 2 - UDP:{address}:5353) || true; \
+                 if [ \"$said\" ]; then echo $said; break; fi; done"
+            )
+        };
+        assert_eq!(site.outside.sh(&ask(HOST)), "got question\n");
+        assert_eq!(site.host.sh(&ask(HOST)), "got question\n");
+        assert_eq!(site.host.sh(&ask("127.0.0.1")), "got question\n");
         drop(server);
+    });
+}
+
+#[test]
+fn who_goes_on_sending_reaches_the_pod_that_has_the_port_now() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let flavour = Flavour { net: &[], ..*flavour };
+        // Somebody's rules have the kernel keep track of flows also where no pod has any.
+        site.host.sh(
+            "nft 'table ip other { chain c { type nat hook prerouting priority -100; ct state new accept; }; }'",
+        );
+        let image = site.image_with_socat();
+        // Always from one port, and never hearing that there is nobody.
+        let client = site.outside.start(&format!(
+            "while echo tick; do sleep 0.02; done | socat -u - UDP-SENDTO:{HOST}:5353,sourceport=4444"
+        ));
+        let listen = "echo up; exec socat -u UDP-RECV:53 STDOUT";
+        for _ in 0..3 {
+            let words = ["--port=dns:5353", &*image, "--", listen];
+            let (server, uuid) = site.rkt.start_pod(&flavour, &words);
+            server.says("tick");
+            site.rkt.run(&["stop", "--force", &uuid]).ok();
+            drop(server.wait());
+        }
+        drop(client);
     });
 }
 
