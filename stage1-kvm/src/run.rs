@@ -34,7 +34,7 @@ pub fn run() -> Result<u8, MachineError> {
     Parts::check()?;
     dir.ensure_state()?;
     let parent = rustix::process::getpid();
-    let network =
+    let (network, _) =
         pod_host::Network::make(&request, (&args, Habitat::Machine), &dir, &pod.forwards)?;
     let resolv = network.resolv(pod.resolv, &dir).map_err(MachineError::from);
     let result = resolv.and_then(|resolv| {

@@ -6,7 +6,7 @@ use crate::isolation::{self, Isolation};
 use crate::supervise::{self, SIGNALS};
 use pod_host::network::Habitat;
 use pod_host::{
-    Dialogue, Doing, Groups, Keyboard, Network, Outputs, Pod, Ready, RunError, Said, Stream,
+    Dialogue, Doing, Groups, Keyboard, Later, Network, Outputs, Pod, Ready, RunError, Said, Stream,
 };
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
@@ -39,10 +39,11 @@ pub fn run() -> Result<u8, RunError> {
     let mut pod = Pod::read(&dir, &args)?;
     folders(&pod, &dir)?;
     let parent = rustix::process::getpid();
-    let network = Network::make(&request, (&args, Habitat::Namespaces), &dir, &pod.forwards)?;
+    let pod_args = (&args, Habitat::Namespaces);
+    let (network, later) = Network::make(&request, pod_args, &dir, &pod.forwards)?;
     let result = network.resolv(pod.resolv, &dir).and_then(|resolv| {
         pod.resolv = resolv;
-        grouped(&pod, Isolation::of(&args, &network)?, &dir, &args)
+        grouped((&pod, Isolation::of(&args, &network)?), &dir, &args, later)
     });
     // In the clone an error is all that comes back, to be told like any other; what is P0's stays.
     if rustix::process::getpid() == parent {
@@ -61,16 +62,16 @@ pub fn run() -> Result<u8, RunError> {
 
 /// Runs the pod in control groups of its own.
 fn grouped(
-    pod: &Pod,
-    isolation: Isolation<'_>,
+    (pod, isolation): (&Pod, Isolation<'_>),
     dir: &PodDir,
     args: &RunArgs,
+    later: Option<Later>,
 ) -> Result<End, RunError> {
     let apps: Vec<_> =
         pod.apps.iter().map(|app| (app.spec.name.as_str(), app.spec.limits)).collect();
     let parent = rustix::process::getpid();
     let groups = Groups::make(&pod.uuid, &apps, dir)?;
-    let result = start((pod, isolation), dir, args, &groups);
+    let result = start((pod, isolation), dir, args, &groups, later);
     if rustix::process::getpid() == parent {
         groups.remove();
     }
@@ -104,6 +105,7 @@ fn start(
     dir: &PodDir,
     args: &RunArgs,
     groups: &Groups,
+    later: Option<Later>,
 ) -> Result<End, RunError> {
     warn_about_scores(pod);
     let (outside, inside) = control::pair().doing("cannot make a socket pair")?;
@@ -111,7 +113,7 @@ fn start(
     supervise::hold_signals().doing("cannot hold signals")?;
     match sys::process::clone(isolation.namespaces).doing("cannot clone into new namespaces")? {
         Cloned::Child => {
-            drop((outputs, outside));
+            drop((outputs, outside, later));
             match supervise::supervise((pod, isolation), dir, &inside, ends) {
                 // The kernel closes what is open, the lock among it, and ends what is left of the pod.
                 Ok(code) => sys::process::leave(code.into()),
@@ -121,7 +123,11 @@ fn start(
         Cloned::Parent { pid, pidfd } => {
             drop((inside, ends));
             let mut outside = Outside { dir, control: outside, outputs, pidfd, keyboard: None };
-            let result = outside.write_files(args, pid).and_then(|()| outside.attend());
+            // While PID 1 assembles roots, which it does for as long as joining takes.
+            let joined = later.map_or(Ok(()), |later| later.finish(args, dir, &pod.forwards));
+            let result = joined
+                .and_then(|()| outside.write_files(args, pid))
+                .and_then(|()| outside.attend());
             if result.is_err() {
                 // PID 1 waits for a word that will not come.
                 outside.kill();

@@ -27,6 +27,6 @@ pub use error::{Doing, RunError};
 pub use groups::Groups;
 pub use keyboard::{Keyboard, Said};
 pub use logfile::{Log, Stream};
-pub use network::Network;
+pub use network::{Later, Network};
 pub use outputs::{Outputs, Ready};
 pub use pod::{Dialogue, Pod, PodApp};

@@ -5,7 +5,7 @@ use pod_net::ports::{self, Forward};
 use pod_net::request::NetRequest;
 use pod_net::{PodNamespace, PodNetworks, Wanted, teardown};
 use stage1_abi::{DnsMode, PodDir, RunArgs, pod_dir};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Where the administrator's configuration is if nobody says.
@@ -24,6 +24,51 @@ pub enum Network {
     Given(PodNamespace),
     /// One of its own, which has joined networks.
     Joined(PodNetworks),
+    /// One of its own, in which the pod can begin while it joins networks: none of them says anything that the pod must
+    /// know before.
+    Joining(OwnedFd),
+}
+
+/// Joining that goes on while the pod begins.
+#[derive(Debug)]
+pub struct Later(pod_net::Joining);
+
+impl Later {
+    /// Joins the networks.
+    ///
+    /// # Errors
+    /// One of them cannot be joined; nothing is left.
+    pub fn finish(
+        self,
+        args: &RunArgs,
+        dir: &PodDir,
+        forwards: &[Forward],
+    ) -> Result<(), RunError> {
+        let request = Network::request(args)?;
+        let pod = (args, Habitat::Namespaces);
+        with_wanted(&request, pod, dir, forwards, |wanted| Ok(self.0.finish(wanted).map(drop)?))
+    }
+}
+
+/// Does something with all that joining needs to know.
+fn with_wanted<T>(
+    request: &NetRequest,
+    (args, habitat): (&RunArgs, Habitat),
+    dir: &PodDir,
+    forwards: &[Forward],
+    work: impl FnOnce(&Wanted<'_>) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);
+    work(&Wanted {
+        uuid: &args.uuid.to_string(),
+        pod_uuid: &args.uuid,
+        request,
+        local_config: local_config(args.local_config.as_deref()),
+        stage1_root: &stage1_root,
+        dir,
+        forwards,
+        habitat,
+    })
 }
 
 impl Network {
@@ -35,7 +80,7 @@ impl Network {
         Ok(NetRequest::parse(&args.net)?)
     }
 
-    /// Makes what is asked for.
+    /// Makes what is asked for; what of it can be done while the pod begins is left for later.
     ///
     /// # Errors
     /// A network cannot be joined; nothing is left.
@@ -44,26 +89,29 @@ impl Network {
         (args, habitat): (&RunArgs, Habitat),
         dir: &PodDir,
         forwards: &[Forward],
-    ) -> Result<Self, RunError> {
-        match request {
-            NetRequest::Host => Ok(Self::Host),
-            NetRequest::Loopback => Ok(Self::Loopback),
-            NetRequest::Namespace(path) => Ok(Self::Given(PodNamespace::open(path)?)),
+    ) -> Result<(Self, Option<Later>), RunError> {
+        let network = match request {
+            NetRequest::Host => Self::Host,
+            NetRequest::Loopback => Self::Loopback,
+            NetRequest::Namespace(path) => Self::Given(PodNamespace::open(path)?),
             NetRequest::All(_) | NetRequest::Named(_) => {
-                let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);
-                let wanted = Wanted {
-                    uuid: &args.uuid.to_string(),
-                    pod_uuid: &args.uuid,
-                    request,
-                    local_config: local_config(args.local_config.as_deref()),
-                    stage1_root: &stage1_root,
-                    dir,
-                    forwards,
-                    habitat,
-                };
-                Ok(Self::Joined(pod_net::join(&wanted)?))
+                return with_wanted(request, (args, habitat), dir, forwards, |wanted| {
+                    let joining = pod_net::begin(wanted)?;
+                    let copy = joining.namespace().as_fd().try_clone_to_owned();
+                    match copy {
+                        Ok(namespace)
+                            // A machine is made of what the networks gave.
+                            if habitat == Habitat::Namespaces
+                                && joining.is_silent_about_names(wanted) =>
+                        {
+                            Ok((Self::Joining(namespace), Some(Later(joining))))
+                        }
+                        _ => Ok((Self::Joined(joining.finish(wanted)?), None)),
+                    }
+                });
             }
-        }
+        };
+        Ok((network, None))
     }
 
     /// The namespace that the pod must be put into, if it is there already.
@@ -72,6 +120,7 @@ impl Network {
             Self::Host | Self::Loopback => None,
             Self::Given(namespace) => Some(namespace.as_fd()),
             Self::Joined(networks) => Some(networks.namespace().as_fd()),
+            Self::Joining(namespace) => Some(namespace.as_fd()),
         }
     }
 
@@ -81,6 +130,8 @@ impl Network {
             Self::Host | Self::Loopback => Vec::new(),
             Self::Given(namespace) => namespace.interfaces(),
             Self::Joined(networks) => networks.interfaces(),
+            // Nobody who needs to know them begins before they are there.
+            Self::Joining(_) => Vec::new(),
         }
     }
 
@@ -101,8 +152,10 @@ impl Network {
 
     /// Leaves all networks. What fails is told, and left to gc.
     pub fn leave(self, args: &RunArgs, dir: &PodDir) {
-        let Self::Joined(networks) = self else { return };
-        drop(networks);
+        if !matches!(self, Self::Joined(_) | Self::Joining(_)) {
+            return;
+        }
+        drop(self);
         leave(&args.uuid.to_string(), args.local_config.as_deref(), dir, teardown::Depth::Own);
     }
 }

@@ -44,7 +44,7 @@ pub mod wishes;
 pub use attach::Joined;
 pub use driver::Driver;
 pub use namespace::PodNamespace;
-pub use setup::{Habitat, JoinError, PodNetworks, Wanted, join};
+pub use setup::{Habitat, JoinError, Joining, PodNetworks, Wanted, begin, join};
 
 use std::error::Error;
 

@@ -10,8 +10,9 @@
 //! Invariant: whatever is made has its record before, and [`leave`](crate::teardown::leave) finds everything by the records
 //! and by the pod's UUID alone. A failure is followed by leaving what was joined.
 
-use crate::attach::{self, AttachError, Hands, Joined};
+use crate::attach::{self, AttachError, Hand, Hands, Joined};
 use crate::config::{LoadError, Networks, SelectError, Selected};
+use crate::driver::Driver;
 use crate::driver::Place;
 use crate::firewall::{self, FirewallError};
 use crate::info::{self, NetInfo};
@@ -26,6 +27,7 @@ use crate::teardown::{self, Depth};
 use crate::wishes::{PortMapping, Wishes};
 use crate::{resolv, sysctl};
 use appc::PodUuid;
+use appc::json::Json;
 use netlink::link::{BadName, Index, Name, Set, Settings};
 use netlink::{RequestError, Socket};
 use stage1_abi::{PodDir, PodDirError};
@@ -173,11 +175,27 @@ fn namespace(uuid: &str) -> Result<(PodNamespace, Socket), JoinError> {
     Ok((namespace, socket))
 }
 
+/// A pod whose namespace is there, so that the pod can move in, and which is yet to join its networks.
+#[derive(Debug)]
+pub struct Joining {
+    selected: Vec<Selected>,
+    namespace: PodNamespace,
+    pod: Socket,
+}
+
 /// Has a pod join its networks.
 ///
 /// # Errors
 /// See [`JoinError`]; nothing is left.
 pub fn join(wanted: &Wanted<'_>) -> Result<PodNetworks, JoinError> {
+    begin(wanted)?.finish(wanted)
+}
+
+/// Makes what a pod needs before it can join its networks.
+///
+/// # Errors
+/// See [`JoinError`]; nothing is left.
+pub fn begin(wanted: &Wanted<'_>) -> Result<Joining, JoinError> {
     let networks = Networks::load(&wanted.local_config.join("net.d"))?;
     let (selected, warnings) = networks.select(wanted.request)?;
     for warning in warnings {
@@ -187,14 +205,64 @@ pub fn join(wanted: &Wanted<'_>) -> Result<PodNetworks, JoinError> {
         return Err(JoinError::TooMany);
     }
     record(wanted, &selected)?;
-    let joined = try_join(wanted, &selected);
-    if joined.is_err() {
-        // The first cause is what is told.
-        for error in teardown::leave(&teardown::Pod::of(wanted), Depth::Everything) {
-            log::warn!("networking: {}", crate::told(&error));
+    match namespace(wanted.uuid) {
+        Ok((namespace, pod)) => Ok(Joining { selected, namespace, pod }),
+        Err(error) => {
+            give_up(wanted);
+            Err(error)
         }
     }
-    joined
+}
+
+/// Undoes what there is of a pod's networks: the first cause is what is told.
+fn give_up(wanted: &Wanted<'_>) {
+    for error in teardown::leave(&teardown::Pod::of(wanted), Depth::Everything) {
+        log::warn!("networking: {}", crate::told(&error));
+    }
+}
+
+impl Joining {
+    /// The pod's network namespace.
+    pub fn namespace(&self) -> &PodNamespace {
+        &self.namespace
+    }
+
+    /// Whether it is certain already that no network says where names are looked up.
+    pub fn is_silent_about_names(&self, wanted: &Wanted<'_>) -> bool {
+        let hands = hands(wanted);
+        let plugins = self.selected.iter().flat_map(|selected| selected.network.plugins());
+        let mut silent = plugins.map(|plugin| {
+            let ours =
+                matches!(hands.of(plugin), Hand::Driver(driver) if driver != Driver::Flannel);
+            let Ok(ipam) = plugin.ipam() else { return false };
+            let allocated = ipam.is_none_or(|ipam| {
+                ipam.kind.as_str() == "host-local" && !hands.overrides(&ipam.kind)
+            });
+            let says = |json: &Json| json.get("dns").is_some() || json.get("resolvConf").is_some();
+            let ipam_says = plugin.json().get("ipam").is_some_and(says);
+            ours && allocated && !says(plugin.json()) && !ipam_says
+        });
+        silent.all(|silent| silent)
+    }
+
+    /// Joins them.
+    ///
+    /// # Errors
+    /// See [`JoinError`]; nothing is left.
+    pub fn finish(self, wanted: &Wanted<'_>) -> Result<PodNetworks, JoinError> {
+        let joined = try_join(wanted, self);
+        if joined.is_err() {
+            give_up(wanted);
+        }
+        joined
+    }
+}
+
+/// Who does what plugins are for.
+fn hands(wanted: &Wanted<'_>) -> Hands {
+    let cni_path = std::env::var_os("CNI_PATH");
+    let path = PluginPath::new(wanted.local_config, wanted.stage1_root, cni_path.as_deref());
+    Hands::new(Runner::new(path, wanted.dir.path()), wanted.local_config)
 }
 
 /// Says in the pod's folder what is about to be.
@@ -218,13 +286,11 @@ pub(crate) fn interface(number: usize) -> String {
     format!("eth{number}")
 }
 
-fn try_join(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<PodNetworks, JoinError> {
-    let (namespace, pod) = namespace(wanted.uuid)?;
+fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinError> {
+    let Joining { selected, namespace, pod } = joining;
     let host = Socket::route()?;
     pod.one(&Set::new(Index::LOOPBACK, Settings::new().up()))?;
-    let cni_path = std::env::var_os("CNI_PATH");
-    let path = PluginPath::new(wanted.local_config, wanted.stage1_root, cni_path.as_deref());
-    let mut hands = Hands::new(Runner::new(path, wanted.dir.path()), wanted.local_config);
+    let mut hands = hands(wanted);
     let wishes = Wishes {
         ports: wanted.forwards.iter().map(PortMapping::from).collect(),
         ..Wishes::default()
