@@ -7,6 +7,7 @@ mod clients;
 mod command_line;
 mod configuration;
 mod crashes;
+mod crowds;
 mod downloads;
 mod end_of_pods;
 mod exit_codes;
