@@ -127,11 +127,10 @@ impl Network {
     /// The names of the interfaces in a namespace that is there already.
     pub fn interfaces(&self) -> Vec<String> {
         match self {
-            Self::Host | Self::Loopback => Vec::new(),
+            // Who needs to know them does not begin before they are there.
+            Self::Host | Self::Loopback | Self::Joining(_) => Vec::new(),
             Self::Given(namespace) => namespace.interfaces(),
             Self::Joined(networks) => networks.interfaces(),
-            // Nobody who needs to know them begins before they are there.
-            Self::Joining(_) => Vec::new(),
         }
     }
 

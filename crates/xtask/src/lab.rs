@@ -11,7 +11,15 @@ const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COM
 /// Tests below these names run on control groups of version 2, too.
 const ON_VERSION_2: [&str; 2] = ["isolation::", "end_of_pods::"];
 /// Tests below these names run on pods with a kernel of their own, too, of those that any flavour must pass.
-const ON_MACHINES: [&str; 4] = ["exit_codes::", "lifecycle::", "volumes::", "end_of_pods::"];
+const ON_MACHINES: [&str; 7] = [
+    "exit_codes::",
+    "lifecycle::",
+    "volumes::",
+    "end_of_pods::",
+    "networks::the_default_network",
+    "networks::ports_are_reached_from_everywhere",
+    "networks::both_versions",
+];
 /// Has tests run on pods with a kernel of their own.
 const ON_KVM: &str = "RKT_TEST_FLAVOURS=kvm";
 /// Memory for ten machines, in MiB.

@@ -161,7 +161,7 @@ fn deaths_while_joining_and_leaving_leave_nothing() {
                     wait::unlocked(&site.rkt.pod_folder(&uuid));
                 }
                 site.rkt.collect();
-                let end = std::time::Instant::now() + wait::DEADLINE;
+                let end = std::time::Instant::now() + wait::deadline();
                 loop {
                     let now = state();
                     if now == before {
