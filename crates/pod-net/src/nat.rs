@@ -6,7 +6,7 @@
 //!   map ports    { protocol . port : address . port }          a port of every address of the host
 //!   map ports_at { address . protocol . port : address . port }  of this one
 //!   chain NETWORK[-hidden]   packets that come from a pod of it: masquerade, but not among each other
-//!   chain loopback           nobody outside reaches, or answers for, 127.0.0.0/8
+//!   chain loopback           nobody outside reaches, or says to be, 127.0.0.0/8
 //!   chain prerouting, output: dnat by the maps        chain postrouting: by the map of pods
 //! }
 //! ```
@@ -209,9 +209,11 @@ impl Side {
             change.add(&AddChain::base(self.chain(name), Base::new(kind, hook, priority)));
         }
         let lo = Name::new("lo")?;
-        let guard = Rule::new().is_not(Field::Iifname, lo);
-        let guard = guard.inside(self.destination(), self.loopback()).drop();
-        change.add(&AddRule::last(self.chain("loopback"), guard));
+        for field in [self.destination(), self.source()] {
+            let guard = Rule::new().is_not(Field::Iifname, lo);
+            let guard = guard.inside(field, self.loopback()).drop();
+            change.add(&AddRule::last(self.chain("loopback"), guard));
+        }
         for name in ["prerouting", "output"] {
             let at = [self.destination(), Field::L4proto, Field::Dport];
             let rule = Rule::new().dnat_of(&at, self.set(PORTS_AT));

@@ -367,6 +367,31 @@ fn a_port_on_loopback_is_not_reached_by_a_forged_route() {
 }
 
 #[test]
+fn a_pod_does_not_pass_for_the_host_itself() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        // With a port, the host takes packets of loopback addresses from the pod's interface: they answer the host's own.
+        let (server, uuid) = site.server(flavour, &["--port=http:8080"]);
+        let service = site.host.start("echo listening; exec socat -u UDP-RECV:7777 STDOUT");
+        service.says("listening");
+        // As an app that forges packets would; the last one shows that the service hears.
+        let send = |text: &str, from: &str| {
+            format!("echo {text} | socat -u - UDP-SENDTO:172.16.28.1:7777{from}")
+        };
+        site.host.sh(&format!(
+            "ip netns exec cni-{uuid} sh -ec 'sysctl -qw net.ipv4.conf.all.route_localnet=1; \
+             for try in 1 2 3; do {}; {}; done; until {}; do :; done'",
+            send("forged-127.0.0.2", ",bind=127.0.0.2"),
+            send("forged-127.1.2.3", ",bind=127.1.2.3"),
+            send("honest", "")
+        ));
+        let heard = service.says("honest");
+        assert!(!heard.contains("forged"), "{heard}");
+        drop(server);
+    });
+}
+
+#[test]
 fn ports_are_reached_where_packets_are_dropped() {
     each(&[Can::Networks], |flavour| {
         for drop_all in [
