@@ -73,6 +73,15 @@ const SIDES: [Side; 2] = [
     },
 ];
 
+/// How a condition is put that both iptables and nft can express.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// As iptables does: it refuses to list or change a table with anything else in it.
+    Xtables,
+    /// As nft does.
+    Nft,
+}
+
 fn mark(uuid: &str) -> String {
     format!("rkt {uuid}")
 }
@@ -124,13 +133,18 @@ impl Side {
         self.filter().chain(FORWARD)
     }
 
-    /// The rules of a pod, in nft's words.
-    fn rules(uuid: &str, addresses: &[IpAddr]) -> Vec<Rule> {
+    /// The rules of a pod, in words that iptables understands as well, where the kernel does.
+    fn rules(uuid: &str, addresses: &[IpAddr], words: Words) -> Vec<Rule> {
         let mut rules = Vec::new();
         for address in addresses.iter().copied() {
             let to = || Rule::new().is(Field::daddr(address), address);
-            rules.push(to().ct_state(State::RELATED | State::ESTABLISHED).accept());
-            rules.push(to().ct_status(Status::DNAT).accept());
+            match words {
+                Words::Xtables => rules.push(to().ct_answers_or_dnat_by_xtables().accept()),
+                Words::Nft => {
+                    rules.push(to().ct_state(State::RELATED | State::ESTABLISHED).accept());
+                    rules.push(to().ct_status(Status::DNAT).accept());
+                }
+            }
             rules.push(Rule::new().is(Field::saddr(address), address).accept());
         }
         rules.into_iter().map(|rule| rule.comment(mark(uuid))).collect()
@@ -143,6 +157,7 @@ impl Side {
         addresses: &[IpAddr],
         warnings: &mut Vec<String>,
     ) -> Result<(), FirewallError> {
+        let mut words = Words::Xtables;
         for _ in 0..ATTEMPTS {
             let generation = socket.get(&Generation)?.unwrap_or_default();
             let chains = socket.dump(&Chains(None))?;
@@ -163,11 +178,16 @@ impl Side {
                 }
                 change.add(&AddRule::first(self.forward(), Rule::new().jump(self.own())));
             }
-            for rule in Self::rules(uuid, addresses) {
+            for rule in Self::rules(uuid, addresses, words) {
                 change.add(&AddRule::last(self.own(), rule));
             }
             match change.commit(socket) {
                 Err(error) if error.errno() == Some(Errno::RESTART) => warnings.clear(),
+                // A kernel without what iptables needs: nobody uses iptables.
+                Err(error) if error.errno() == Some(Errno::NOENT) && words == Words::Xtables => {
+                    words = Words::Nft;
+                    warnings.clear();
+                }
                 other => return Ok(other?),
             }
         }

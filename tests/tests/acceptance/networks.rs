@@ -391,6 +391,9 @@ fn a_pod_does_not_pass_for_the_host_itself() {
     });
 }
 
+/// What those do who manage rules with iptables.
+const MANAGE: &str = "iptables-nft -S; ip6tables-nft -S; iptables-nft-save 2>&1; iptables-nft -N somebody; iptables-nft -X somebody";
+
 #[test]
 fn ports_are_reached_where_packets_are_dropped() {
     each(&[Can::Networks], |flavour| {
@@ -401,6 +404,7 @@ fn ports_are_reached_where_packets_are_dropped() {
         ] {
             let site = Site::new();
             site.host.sh(drop_all);
+            site.host.sh(MANAGE);
             let before = site.host.state();
             let legacy = site
                 .host
@@ -411,6 +415,10 @@ fn ports_are_reached_where_packets_are_dropped() {
             let out = fetch(&format!("{OUTSIDE}:8000"));
             let page_seen = site.rkt.run(&["enter", &uuid, "sh", "-c", &out]);
             assert_eq!(page_seen.text(), "from outside", "{drop_all}: {page_seen:#?}");
+            // Whoever manages the host's rules with iptables still can.
+            let rules = site.host.sh(MANAGE);
+            assert!(!rules.contains("incompatible"), "{drop_all}: {rules}");
+            assert!(!rules.contains("-m state"), "it could not be restored: {rules}");
             site.rkt.run(&["stop", "--force", &uuid]).ok();
             drop((server.wait(), page));
             unchanged(&site, &before);

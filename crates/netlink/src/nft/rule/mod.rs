@@ -152,6 +152,31 @@ impl Rule {
         self.ct_bits(Ct::Status, status.0)
     }
 
+    /// `-m conntrack --ctstate RELATED,ESTABLISHED,DNAT`: an answer, or something for a port that leads elsewhere; as
+    /// iptables writes it, which calls a table useless that has it in nft's words.
+    #[must_use]
+    pub fn ct_answers_or_dnat_by_xtables(self) -> Self {
+        const INFO: usize = 168;
+        // `struct xt_conntrack_mtinfo3`: what is matched at 146, the states at 150.
+        const STATE: u16 = 1;
+        const ESTABLISHED_RELATED_DNAT: u16 = 1 << 1 | 1 << 2 | 1 << 7;
+        let mut info = [0; INFO];
+        for (at, value) in [(146, STATE), (150, ESTABLISHED_RELATED_DNAT)] {
+            for (to, from) in info.iter_mut().skip(at).zip(value.to_ne_bytes()) {
+                *to = from;
+            }
+        }
+        let mut data = Vec::new();
+        let parts: [(u16, &[u8]); 3] = [(1, b"conntrack\0"), (2, &3_u32.to_be_bytes()), (3, &info)];
+        for (kind, value) in parts {
+            let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
+            data.extend(length.to_ne_bytes().into_iter().chain(kind.to_ne_bytes()));
+            data.extend(value);
+            data.resize(crate::wire::aligned(data.len()), 0);
+        }
+        self.then(Expression::Other { name: "match".to_owned(), data })
+    }
+
     fn ct_bits(self, key: Ct, bits: u32) -> Self {
         let (from, to) = (Register::FIRST, Register::FIRST);
         let mask = bits.to_ne_bytes().to_vec();
