@@ -4,6 +4,7 @@
 mod engine;
 mod fetch;
 mod kvm;
+mod net;
 mod start;
 pub(crate) mod stopwatch;
 pub(crate) mod verdict;
@@ -15,9 +16,9 @@ use crate::setup::present;
 use crate::workspace::Workspace;
 use std::path::Path;
 
-const USAGE: &str = "usage: cargo xtask bench start|fetch|kvm [--quick] [CORPUS]";
+const USAGE: &str = "usage: cargo xtask bench start|fetch|net|kvm [--quick] [CORPUS]";
 
-/// `cargo xtask bench start [--quick] | fetch [--quick] [CORPUS] | kvm [--quick]`
+/// `cargo xtask bench start [--quick] | fetch [--quick] [CORPUS] | net [--quick] | kvm [--quick]`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
     let usage = || TaskError::Usage(USAGE.to_owned());
     let (name, rest) = words.split_first().ok_or_else(usage)?;
@@ -32,6 +33,11 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
             build(workspace, profile)?;
             fetch::run(workspace, &corpus)
         }
+        ("net", []) => {
+            build(workspace, profile)?;
+            net::run(workspace)
+        }
+        (net::INSIDE, []) => net::inside(workspace),
         ("kvm", []) => kvm::run(workspace, profile),
         (kvm::INSIDE, [folder]) => kvm::inside(Path::new(folder)),
         _ => Err(usage()),

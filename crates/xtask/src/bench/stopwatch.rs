@@ -19,14 +19,34 @@ impl Floor {
     pub(crate) fn build(workspace: &Workspace) -> Result<Self, TaskError> {
         let folder = workspace.path("target/floor");
         fs::create_dir_all(&folder).at("make", &folder)?;
-        for (name, flags) in [("floor", &["-static"][..]), ("skeleton", &["-static"]), ("rr", &[])]
-        {
-            let source = workspace.path("tests/floor").join(name).with_extension("c");
-            let mut cc = Command::new("cc");
-            cc.arg("-O2").args(flags).arg("-o").arg(folder.join(name)).arg(source);
-            call(cc.args(if name == "rr" { &["-lm"][..] } else { &[] }))?;
+        let floor = Self { folder };
+        for name in ["floor", "skeleton", "stream"] {
+            floor.compile(workspace, name, "-static")?;
         }
-        Ok(Self { folder })
+        floor.compile(workspace, "rr", "-lm")?;
+        Ok(floor)
+    }
+
+    /// Compiles one more program that is linked so; its path as a word.
+    pub(crate) fn build_linked(
+        &self,
+        workspace: &Workspace,
+        name: &str,
+        linked: &str,
+    ) -> Result<String, TaskError> {
+        self.compile(workspace, name, linked)?;
+        Ok(self.program(name).to_string_lossy().into_owned())
+    }
+
+    fn compile(&self, workspace: &Workspace, name: &str, linked: &str) -> Result<(), TaskError> {
+        let source = workspace.path("tests/floor").join(name).with_extension("c");
+        let mut cc = Command::new("cc");
+        call(cc.arg("-O2").arg("-o").arg(self.program(name)).arg(source).arg(linked))
+    }
+
+    /// The path of one of its programs.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// The words of a call of the floor.
@@ -38,6 +58,16 @@ impl Floor {
 
     /// Takes the times of some commands in a mount namespace of their own.
     pub(crate) fn measure(&self, plan: &Plan, scratch: &Path) -> Result<Samples, TaskError> {
+        self.measure_after(&[], plan, scratch)
+    }
+
+    /// The same with a scheduler of its own, as the words before say, such as one that no other task comes before.
+    pub(crate) fn measure_after(
+        &self,
+        before: &[&str],
+        plan: &Plan,
+        scratch: &Path,
+    ) -> Result<Samples, TaskError> {
         let (list, samples) = (scratch.join("commands"), scratch.join("samples.tsv"));
         fs::write(&list, plan.text()).at("write", &list)?;
         let mut rr = Command::new("nice");
@@ -45,7 +75,8 @@ impl Floor {
         // of it nevertheless; so it is a place that is gone afterwards.
         let script = "second=/sys/fs/cgroup/unified; if mountpoint -q $second; then umount $second; \
                       mount -t tmpfs none $second; fi; exec \"$@\"";
-        rr.args(["-n", "-20", "unshare", "--mount", "sh", "-ec", script, "sh"]);
+        rr.args(["-n", "-20"]).args(before);
+        rr.args(["unshare", "--mount", "sh", "-ec", script, "sh"]);
         rr.arg(self.folder.join("rr")).arg(format!("-n{}", plan.rounds));
         rr.arg(format!("-q{}", plan.runnable)).arg(format!("-k{}", plan.patience)).arg("-o");
         call(rr.arg(&samples).arg(&list))?;
@@ -171,6 +202,11 @@ impl Samples {
     /// The largest of something of a command.
     pub(crate) fn most(&self, name: &str, what: fn(&Taken) -> f64) -> f64 {
         self.of(name).iter().map(what).fold(0.0, f64::max)
+    }
+
+    /// The shortest time of a command.
+    pub(crate) fn least(&self, name: &str) -> f64 {
+        self.of(name).iter().map(|run| run.wall).fold(f64::INFINITY, f64::min)
     }
 
     /// The median of the ratios of two commands, taken within each round.

@@ -1,6 +1,7 @@
 //! A folder of its own for each measurement: a data folder, a small root and an image of it, and all of it gone
 //! afterwards, however the measurement ended.
 
+pub(crate) mod host;
 pub(crate) mod leaks;
 
 use crate::error::{At, TaskError};
@@ -107,7 +108,9 @@ impl Ground {
                 { "name": "os", "value": "linux" },
                 { "name": "arch", "value": "amd64" },
             ],
-            "app": { "exec": exec, "user": "0", "group": "0" },
+            "app": { "exec": exec, "user": "0", "group": "0", "ports": [
+                { "name": "http", "protocol": "tcp", "port": 80, "count": 1, "socketActivated": false },
+            ] },
         });
         let path = folder.join("manifest");
         fs::write(&path, manifest.to_string()).at("write", &path)?;
