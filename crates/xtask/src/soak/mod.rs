@@ -2,6 +2,7 @@
 
 mod checks;
 mod kill;
+mod net;
 mod pods;
 mod scenes;
 mod tracer;
@@ -16,6 +17,7 @@ use crate::workspace::Workspace;
 use kill::Of;
 
 const USAGE: &str = "usage: cargo xtask soak pods [--quick] [N] | soak kill [--quick] [N] [SEED] | \
+                     soak net [--quick] | \
                      soak machines [--quick] [PART | kill [N] [SEED]] | soak fuzz [SECONDS]";
 /// What this program is called with in the lab.
 const INSIDE: &str = "kill-in-the-lab";
@@ -23,7 +25,7 @@ const INSIDE: &str = "kill-in-the-lab";
 const DEATHS: u64 = 300;
 const DEATHS_IN_LAB: u64 = 60;
 
-/// `cargo xtask soak pods [--quick] [N] | kill [--quick] [N] [SEED] | machines [--quick] [PART | kill [N] [SEED]] | fuzz [SECONDS]`
+/// `cargo xtask soak pods [--quick] [N] | kill [--quick] [N] [SEED] | net [--quick] | machines [--quick] [PART | kill [N] [SEED]] | fuzz [SECONDS]`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
     let usage = || TaskError::Usage(USAGE.to_owned());
     let (name, rest) = words.split_first().ok_or_else(usage)?;
@@ -38,6 +40,11 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
             build(workspace, profile)?;
             pods::run(workspace, count.unwrap_or(500))
         }
+        ("net", []) => {
+            build(workspace, profile)?;
+            net::run(workspace)
+        }
+        (net::INSIDE, []) => net::inside(workspace),
         ("kill", [] | [_] | [_, _]) => {
             build(workspace, profile)?;
             kill::run(workspace, Of::Containers, count.unwrap_or(DEATHS), seed)
