@@ -5,6 +5,7 @@
 //!   map pods     { ipv4_addr : jump CHAIN }                    a pod's address, and the chain of its network
 //!   map ports    { protocol . port : address . port }          a port of every address of the host
 //!   map ports_at { address . protocol . port : address . port }  of this one
+//!   set gates    { ifname }                            bridges that take loopback addresses only for our sake
 //!   chain NETWORK[-hidden]   packets that come from a pod of it: masquerade, but not among each other
 //!   chain loopback           nobody outside reaches, or says to be, 127.0.0.0/8
 //!   chain prerouting, output: dnat by the maps        chain postrouting: by the map of pods
@@ -19,6 +20,7 @@ use crate::cidr::Cidr;
 use crate::ports::Forward;
 use crate::result::{AssignedIp, CniResult};
 use crate::stale::{self, Led};
+use crate::sysctl;
 use netlink::address::Prefix;
 use netlink::link::{BadName, Name};
 use netlink::nft::{
@@ -29,11 +31,13 @@ use netlink::nft::{
 };
 use netlink::{Errno, RequestError, Socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use sys::path::PathError;
 
 const TABLE: &str = "rkt";
 const PODS: &str = "pods";
 const PORTS: &str = "ports";
 const PORTS_AT: &str = "ports_at";
+const GATES: &str = "gates";
 /// How often a change is tried while others change the packet filter.
 const ATTEMPTS: usize = 100;
 
@@ -46,6 +50,9 @@ pub enum NatError {
     /// The name of an interface.
     #[error(transparent)]
     Name(#[from] BadName),
+    /// A setting.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// Another pod has the port.
     #[error("port {port}/{protocol} of the host leads to another pod already")]
     Taken {
@@ -65,6 +72,7 @@ pub(crate) struct Rules {
     mark: String,
     pods: Vec<Pod>,
     ports: Vec<Port>,
+    gates: Vec<Name>,
 }
 
 /// An address of the pod in a network.
@@ -90,7 +98,7 @@ fn mark(uuid: &str) -> String {
 impl Rules {
     /// None yet.
     pub(crate) fn new(uuid: &str) -> Self {
-        Self { mark: mark(uuid), pods: Vec::new(), ports: Vec::new() }
+        Self { mark: mark(uuid), pods: Vec::new(), ports: Vec::new(), gates: Vec::new() }
     }
 
     /// Hides these addresses behind the host's, or only has answers to packets that were sent to a port of the host, by a
@@ -121,6 +129,12 @@ impl Rules {
                 }
             }
         }
+    }
+
+    /// Notes a bridge that takes packets of loopback addresses only for the sake of ports: it outlives them, and what keeps
+    /// others from the host's loopback addresses goes with the last pod.
+    pub(crate) fn gate(&mut self, name: Name) {
+        self.gates.push(name);
     }
 
     /// Whether there is nothing to do.
@@ -200,6 +214,9 @@ impl Side {
         change.add(&AddSet::new(self.set(PORTS), Set::map(ports, target)));
         let ports_at = [self.address, Type::InetProto, Type::InetService];
         change.add(&AddSet::new(self.set(PORTS_AT), Set::map(ports_at, target)));
+        if self.is_ipv4 {
+            change.add(&AddSet::new(self.set(GATES), Set::of([Type::Ifname])));
+        }
         for (name, kind, hook, priority) in [
             ("loopback", ChainKind::Filter, Hook::Prerouting, priority::RAW),
             ("prerouting", ChainKind::Nat, Hook::Prerouting, priority::DNAT),
@@ -270,6 +287,23 @@ impl Side {
         for (name, elements) in [(PODS, pods), (PORTS, ports), (PORTS_AT, ports_at)] {
             change.add_elements(self.set(name), &elements, Existing::Refuse);
         }
+        if self.is_ipv4 {
+            let gates = rules.gates.iter().map(|name| Element::new(&[Value::Link(*name)]));
+            change.add_elements(self.set(GATES), &gates.collect::<Vec<_>>(), Existing::Keep);
+        }
+    }
+
+    /// The names of those bridges.
+    fn gates(self, socket: &Socket) -> Result<Vec<String>, NatError> {
+        if !self.is_ipv4 {
+            return Ok(Vec::new());
+        }
+        let name = |record: ElementRecord| {
+            let key = record.element.key;
+            let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
+            String::from_utf8(key.into_iter().take(end).collect()).ok()
+        };
+        Ok(self.elements(socket, GATES)?.into_iter().filter_map(name).collect())
     }
 
     /// Adds a pod, and what it is the first to need. It is looked first what is there: a transaction that fails costs as
@@ -354,8 +388,13 @@ impl Side {
                     change.add(&FlushChain(self.chain(chain)));
                     change.add(&DeleteChain(self.chain(chain)));
                 }
-            } else {
+            }
+            let mut gates = Vec::new();
+            if !others {
                 change.add(&DeleteTable(self.table()));
+                gates = self.gates(socket)?;
+                // Before the chain that guards loopback addresses goes.
+                set_gates(&gates, "0")?;
             }
             match change.commit(socket) {
                 Ok(()) => {
@@ -363,7 +402,8 @@ impl Side {
                     let own = own.flat_map(|(name, own)| own.iter().map(|one| (*name, one)));
                     return Ok(own.filter_map(|(name, element)| self.led(name, element)).collect());
                 }
-                Err(error) if is_stale(&error) => {}
+                // Somebody has come.
+                Err(error) if is_stale(&error) => set_gates(&gates, "1")?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -395,6 +435,19 @@ impl Side {
 /// Whether a transaction failed since the packet filter is no longer what it was when it was looked at.
 fn is_stale(error: &RequestError) -> bool {
     matches!(error.errno(), Some(Errno::RESTART | Errno::NOENT))
+}
+
+/// The setting by which an interface takes packets of loopback addresses.
+pub(crate) fn local_setting(interface: &str) -> String {
+    format!("ipv4/conf/{interface}/route_localnet")
+}
+
+/// Has the bridges that take loopback addresses for our sake do so or not.
+fn set_gates(gates: &[String], value: &str) -> Result<(), NatError> {
+    for gate in gates {
+        sysctl::set_where_there(&local_setting(gate), value)?;
+    }
+    Ok(())
 }
 
 /// How names of networks' chains begin.

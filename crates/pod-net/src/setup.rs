@@ -357,11 +357,17 @@ fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<()
             rules.hide(&one.result.ips, one.masquerade);
         }
     }
+    let mut local = Vec::new();
     for one in forwarding {
         rules.forward(wanted.forwards, &one.result);
         if let Some(gate) = one.gate.filter(|_| !wanted.forwards.is_empty()) {
             // What the host sends to its own loopback addresses may go out there.
-            sysctl::set(&format!("ipv4/conf/{}/route_localnet", gate.text()), "1")?;
+            let setting = nat::local_setting(&gate.text());
+            let is_bridge = one.driver == Some(Driver::Bridge);
+            if is_bridge && sysctl::get(&setting).as_deref() == Some("0") {
+                rules.gate(gate);
+            }
+            local.push(setting);
         }
     }
     if rules.is_empty() && joined.iter().all(|joined| joined.gate.is_none()) {
@@ -370,6 +376,10 @@ fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<()
     let socket = Socket::netfilter()?;
     if !rules.is_empty() {
         nat::add(&socket, host, &rules)?;
+    }
+    // Not before there is what keeps others out.
+    for setting in local {
+        sysctl::set(&setting, "1")?;
     }
     let addresses: Vec<IpAddr> = ours.flat_map(|one| addresses(&one.result)).collect();
     for warning in firewall::admit(&socket, wanted.uuid, &addresses)? {

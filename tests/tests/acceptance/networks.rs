@@ -391,6 +391,29 @@ fn a_pod_does_not_pass_for_the_host_itself() {
     });
 }
 
+#[test]
+fn a_bridge_takes_loopback_addresses_only_while_ports_lead_to_it() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network(
+            "b.conf",
+            &json!({"name": "b", "type": "bridge", "bridge": "brl", "isGateway": true, "ipMasq": true,
+                "ipam": {"type": "host-local", "subnet": "10.5.0.0/24"}}),
+        );
+        let setting = || site.host.sh("cat /proc/sys/net/ipv4/conf/brl/route_localnet");
+        let (first, one) = site.server(flavour, &["--net=b", "--port=http:8080"]);
+        let (second, two) = site.server(flavour, &["--net=b", "--port=http:8081"]);
+        reaches(&site.host, "127.0.0.1:8080");
+        site.rkt.run(&["stop", "--force", &one]).ok();
+        drop(first.wait());
+        assert_eq!(setting(), "1\n");
+        reaches(&site.host, "127.0.0.1:8081");
+        site.rkt.run(&["stop", "--force", &two]).ok();
+        drop(second.wait());
+        assert_eq!(setting(), "0\n");
+    });
+}
+
 /// What those do who manage rules with iptables.
 const MANAGE: &str = "iptables-nft -S; ip6tables-nft -S; iptables-nft-save 2>&1; iptables-nft -N somebody; iptables-nft -X somebody";
 
