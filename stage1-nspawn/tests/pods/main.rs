@@ -209,7 +209,7 @@ fn namespaces_are_as_asked() {
     ));
     assert_eq!(shared[..2], [link("net"), link("ipc")]);
     for (flags, message) in [
-        (["--net=default", "--ipc=private"], "the network \"default\" is not there yet"),
+        (["--net=nope", "--ipc=private"], "networks not found: [nope]"),
         (["--net=none", "--ipc=foo"], "unknown value for --ipc parameter: foo"),
         (["--net=none", "--private-users=65536:65536"], "--private-users is not there yet"),
     ] {
