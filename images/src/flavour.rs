@@ -94,6 +94,11 @@ pub const FLAVOURS: [Flavour; 3] = [
         name: "nspawn",
         interface: abi::InterfaceVersion(6),
         entrypoints: &[
+            Entrypoint {
+                annotation: abi::CHECK_NETWORKS,
+                program: "nspawn-check-networks",
+                name: "check-networks",
+            },
             Entrypoint { annotation: abi::ENTER, program: "nspawn-enter", name: "enter" },
             Entrypoint { annotation: abi::GC, program: "nspawn-gc", name: "gc" },
             Entrypoint { annotation: abi::RUN, program: "nspawn-run", name: "run" },

@@ -1,6 +1,7 @@
 //! Why a pod did not start, or could not be entered or stopped.
 
 use pod_net::JoinError;
+use pod_net::health::HealthError;
 use pod_net::request::BadNetRequest;
 use stage1_abi::{BadArgs, PodDirError};
 use stage2::assemble::AssembleError;
@@ -26,6 +27,9 @@ pub enum RunError {
     /// The pod has not joined its networks.
     #[error("failed to setup network")]
     Network(#[from] JoinError),
+    /// A network of it is not as it was left.
+    #[error("the pod's networks are not as they were left")]
+    Ill(#[from] HealthError),
     /// Something of its networks could not be undone; what was said.
     #[error("the pod has not left its networks")]
     NotLeft,

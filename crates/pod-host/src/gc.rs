@@ -1,6 +1,6 @@
 //! `gc`: undoes on the host what a dead pod recorded. May be interrupted and repeated.
 
-use crate::error::RunError;
+use crate::error::{Doing as _, RunError};
 use crate::network;
 use pod_net::teardown::Depth;
 use stage1_abi::{GcArgs, PodDir, pod_dir};
@@ -13,6 +13,8 @@ use sys::cgroup::Record;
 pub fn gc() -> Result<u8, RunError> {
     let args = GcArgs::decode(std::env::args_os().skip(1))?;
     stage1_abi::entry::start_log(args.debug);
+    // Programs of others may be called.
+    sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let dir = PodDir::current()?;
     let record = recorded(&dir)?.of_pod(&args.uuid.to_string());
     // The pod's lock is free as soon as its first process is dying; the others may still have to be told.
@@ -21,6 +23,7 @@ pub fn gc() -> Result<u8, RunError> {
     let removed = record.remove();
     let uuid = args.uuid.to_string();
     let left = network::leave(&uuid, args.local_config.as_deref(), &dir, Depth::Everything);
+    network::collect(&uuid, args.local_config.as_deref(), &dir);
     removed?;
     if left > 0 {
         return Err(RunError::NotLeft);

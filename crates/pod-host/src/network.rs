@@ -1,10 +1,10 @@
 //! The network of a pod, as its arguments say: the host's, somebody's, or one of its own that joins networks.
 
-use crate::error::RunError;
+use crate::error::{Doing as _, RunError};
 use pod_net::ports::{self, Forward};
 use pod_net::request::NetRequest;
 use pod_net::{PodNamespace, PodNetworks, Wanted, teardown};
-use stage1_abi::{DnsMode, PodDir, RunArgs, pod_dir};
+use stage1_abi::{DnsMode, GcArgs, PodDir, RunArgs, pod_dir};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -176,6 +176,43 @@ pub fn leave(uuid: &str, local: Option<&str>, dir: &PodDir, depth: teardown::Dep
         log::warn!("networking: {}", pod_net::told(failure));
     }
     failures.len()
+}
+
+/// Has the programs of a dead pod's networks drop what no living pod beside it needs; what fails is told.
+pub fn collect(uuid: &str, local: Option<&str>, dir: &PodDir) {
+    let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);
+    let pod =
+        teardown::Pod { uuid, local_config: local_config(local), stage1_root: &stage1_root, dir };
+    // Pods that run are next to the folder of those that do not.
+    let Some(pods) = dir.path().parent().and_then(Path::parent) else { return };
+    for failure in pod_net::collect::collect(&pod, &pods.join("run")) {
+        log::warn!("networking: {}", pod_net::told(&failure));
+    }
+}
+
+/// The `check-networks` entrypoint: whether the networks of the pod whose folder is the working directory are as they were
+/// left.
+///
+/// # Errors
+/// They are not, or cannot be looked at.
+pub fn check() -> Result<u8, RunError> {
+    let args = GcArgs::decode(std::env::args_os().skip(1))?;
+    stage1_abi::entry::start_log(args.debug);
+    sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
+    let (dir, uuid) = (PodDir::current()?, args.uuid.to_string());
+    let pod = teardown::Pod {
+        uuid: &uuid,
+        local_config: local_config(args.local_config.as_deref()),
+        stage1_root: &dir.path().join(pod_dir::STAGE1_ROOT),
+        dir: &dir,
+    };
+    let mut wrong = pod_net::health::check(&pod)?.into_iter();
+    let Some(first) = wrong.next() else { return Ok(0) };
+    let others: Vec<String> = wrong.map(|error| pod_net::told(&error)).collect();
+    for other in others {
+        log::warn!("networking: {other}");
+    }
+    Err(first.into())
 }
 
 fn local_config(said: Option<&str>) -> &Path {

@@ -17,11 +17,13 @@
 mod allocate;
 mod attach;
 pub mod cidr;
+pub mod collect;
 pub mod config;
 mod driver;
 mod firewall;
 pub mod flannel;
 mod forwarding;
+pub mod health;
 pub mod info;
 pub mod ipam;
 pub mod name;
@@ -32,6 +34,7 @@ pub mod ports;
 pub mod request;
 pub mod resolv;
 pub mod result;
+mod saved;
 #[cfg(test)]
 mod scratch;
 mod setup;

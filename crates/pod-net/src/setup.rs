@@ -204,6 +204,7 @@ pub fn begin(wanted: &Wanted<'_>) -> Result<Joining, JoinError> {
     if selected.len() > MOST {
         return Err(JoinError::TooMany);
     }
+    let _nobody_collects = crate::collect::hold_off(wanted.local_config, &selected)?;
     record(wanted, &selected)?;
     match namespace(wanted.uuid) {
         Ok((namespace, pod)) => Ok(Joining { selected, namespace, pod }),
@@ -348,7 +349,9 @@ fn described(number: usize, selected: &Selected) -> NetInfo {
 fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<(), JoinError> {
     let ours = joined.iter().filter(|joined| joined.gate.is_some());
     let forwarding = forwarding_networks(joined);
-    if !wanted.forwards.is_empty() && forwarding.iter().all(|joined| joined.result.ips.is_empty()) {
+    let by_plugin = joined.iter().any(|joined| joined.forwards == attach::Forwards::Plugin);
+    let nowhere = forwarding.iter().all(|joined| joined.result.ips.is_empty());
+    if !wanted.forwards.is_empty() && nowhere && !by_plugin {
         return Err(JoinError::NoAddress);
     }
     let mut rules = nat::Rules::new(wanted.uuid);

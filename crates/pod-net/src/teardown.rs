@@ -6,8 +6,8 @@
 
 use crate::allocate;
 use crate::attach::{Hand, Hands};
+use crate::config::Plugin;
 use crate::config::kinds::FlannelConfig;
-use crate::config::{ConfigError, Network, Plugin};
 use crate::driver::{self, Driver, DriverError, Leaving};
 use crate::firewall::{self, FirewallError};
 use crate::flannel;
@@ -16,14 +16,14 @@ use crate::namespace::{self, PodNamespace};
 use crate::nat::{self, NatError};
 use crate::plugin::{Attachment, Call, PluginError, PluginPath, Runner};
 use crate::request::NetworkArgs;
+use crate::saved::{self, SavedError};
 use crate::setup::{NETNS, Wanted};
-use crate::wishes::Wishes;
 use appc::PodUuid;
 use netlink::link::{All, BadName, Delete, Name};
 use netlink::{Batch, Errno, RequestError, Socket};
 use stage1_abi::{PodDir, PodDirError};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use sys::path::PathError;
 
 /// How much is looked for.
@@ -84,7 +84,7 @@ pub enum LeaveError {
         name: String,
         /// Why not.
         #[source]
-        cause: ConfigError,
+        cause: SavedError,
     },
     /// A program.
     #[error("cannot leave network {name:?}")]
@@ -186,15 +186,11 @@ fn try_leave_one(
     namespace: Option<&PodNamespace>,
 ) -> Result<Vec<Result<(), LeaveError>>, LeaveError> {
     let name = || info.name.clone();
-    // Which file it is follows from its name alone: the record does not lead out of the folder.
-    let Some(file) = Path::new(&info.config).file_name().and_then(|file| file.to_str()) else {
-        return Ok(Vec::new());
-    };
-    let conf = format!("{}/{file}", info::FOLDER);
     let number = info.ifname.strip_prefix("eth").and_then(|number| number.parse().ok());
-    let Some(text) = pod.dir.read(&conf)? else { return Ok(Vec::new()) };
-    let network = Network::parse(&PathBuf::from(file), &text)
-        .map_err(|cause| LeaveError::Config { name: name(), cause })?;
+    let saved = saved::network(pod.dir, info);
+    let saved = saved.map_err(|cause| LeaveError::Config { name: name(), cause })?;
+    let Some(network) = saved else { return Ok(Vec::new()) };
+    let wishes = saved::wishes(pod.dir);
     let host = Socket::route()?;
     let home = sys::namespace::network()
         .map_err(|e| PathError::new("open", "/proc/thread-self/ns/net", e))?;
@@ -217,9 +213,7 @@ fn try_leave_one(
             Hand::Driver(Driver::Flannel) => FlannelConfig::read(plugin).ok().zip(uuid),
             _ => None,
         };
-        let kept = flannel
-            .as_ref()
-            .and_then(|(config, uuid)| flannel::kept(&config.data_dir, uuid).ok()?);
+        let kept = saved::stood_for(&hands, plugin, pod.uuid);
         let plugin: &Plugin = kept.as_ref().unwrap_or(plugin);
         match hands.of(plugin) {
             Hand::Driver(driver) => {
@@ -242,7 +236,7 @@ fn try_leave_one(
                         netns_override: false,
                     },
                     before: info.result.as_ref(),
-                    wishes: &Wishes::default(),
+                    wishes: &wishes,
                 };
                 let done = hands.runner.del(&call);
                 results.push(done.map_err(|cause| LeaveError::Plugin { name: name(), cause }));

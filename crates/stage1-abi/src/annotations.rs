@@ -14,6 +14,9 @@ pub const STOP: &str = "coreos.com/rkt/stage1/stop";
 /// Says whether a pod with these arguments could run here, before there is one: called with the arguments of `run`, in no
 /// pod's folder. It fails with the reason.
 pub const CHECK: &str = "coreos.com/rkt/stage1/check";
+/// Path of the entrypoint that says whether the networks of a running pod are as they were left: called in the pod's folder
+/// with the arguments of `gc`. It fails with the reason.
+pub const CHECK_NETWORKS: &str = "coreos.com/rkt/stage1/check-networks";
 /// Path of the entrypoint that gives the files of an app of a running pod, where they are not to be had from outside: called
 /// in the pod's folder with [`ExportArgs`](crate::ExportArgs), it writes a tar to its standard output, with `rootfs` and
 /// members below it as an image has them, every folder before what it holds; volumes and kernel file systems are not in it.
@@ -118,6 +121,8 @@ pub struct Stage1Interface {
     pub stop: Option<String>,
     /// Says whether a pod could run, where that depends on the host.
     pub check: Option<String>,
+    /// Says whether a running pod's networks are as they were left, where the flavour has made them.
+    pub check_networks: Option<String>,
     /// Gives the files of an app of a running pod, where they can be had in no other way.
     pub export: Option<String>,
     /// Further short names of the image.
@@ -157,6 +162,7 @@ impl Stage1Interface {
             gc: entry(GC)?,
             stop: entry(STOP)?,
             check: entry(CHECK)?,
+            check_networks: entry(CHECK_NETWORKS)?,
             export: entry(EXPORT)?,
             aliases: find(ALIASES)
                 .map(|list| {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use appc::json;
+use stage0::launch;
 use stage0::pod::{PodView, Sighting, State, Waited, until, until_over};
 use stage1_abi::PodDirError;
 
@@ -36,6 +37,7 @@ pub(crate) const COMMAND: Command = Command {
         )
         .quote()
         .check(patience_check),
+        Flag::bool("check-networks", "fail unless the pod's networks are as they were left"),
         Flag::value("format", "", "choose the output format. Accepted values: json, json-pretty")
             .check(json_format),
         pods::UUID_FILE,
@@ -99,6 +101,9 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
     if matches!(asked("wait-ready")?, Patience::Forever | Patience::Until(_)) {
         sighting = pods::find(cx, &sighting.uuid.to_string())?;
     }
+    if args.bool("check-networks") {
+        check_networks(cx, &sighting)?;
+    }
     let view =
         sighting.view().map_err(|error| Failure::because("unable to print status", error))?;
     match args.value("format") {
@@ -107,6 +112,18 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         _ => cx.print(&lines(&view).join("\n")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the pod's stage1 look at its networks.
+fn check_networks(cx: &Context, sighting: &Sighting) -> Result<(), Failure> {
+    let uuid = sighting.uuid;
+    if sighting.state != State::Running {
+        let state = sighting.state.words();
+        return Err(Failure::new(format!("pod \"{uuid}\" is {state} and has no networks")));
+    }
+    launch::check_networks(&sighting.dir, uuid, cx.debug, cx.local_config()).map_err(|error| {
+        Failure::because(format!("error checking the networks of pod \"{uuid}\""), error)
+    })
 }
 
 /// Waits until the pod's supervisor says that it is ready. A pod that cannot become so is an error.

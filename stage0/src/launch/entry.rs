@@ -92,6 +92,31 @@ pub fn gc(
     call("gc", command(dir, entry, args.encode(interface.version))?)
 }
 
+/// Asks the stage1 of a running pod whether its networks are as they were left.
+///
+/// # Errors
+/// They are not, or it does not know.
+pub fn check_networks(
+    dir: &PodDir,
+    uuid: PodUuid,
+    debug: bool,
+    local: Option<String>,
+) -> Result<(), EntryError> {
+    let interface = interface_of(dir)?;
+    let entry = interface.check_networks.as_deref();
+    let entry = entry.ok_or(EntryError::Unsupported("checking networks"))?;
+    let args = GcArgs { debug, local_config: local, uuid };
+    let mut command = command(dir, entry, args.encode(interface.version))?;
+    let done = command.stdin(Stdio::null()).output().map_err(|source| EntryError::Execute {
+        path: PathBuf::from(command.get_program()),
+        source,
+    })?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(failed("check-networks", done.status, &done.stderr))
+}
+
 /// The pod's stage1; `None` if its collection has begun before.
 fn known(dir: &PodDir) -> Result<Option<Stage1Interface>, EntryError> {
     if dir.modified(pod_dir::STAGE1_MANIFEST)?.is_none() {

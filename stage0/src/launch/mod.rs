@@ -10,6 +10,6 @@ mod roots;
 mod run;
 
 pub use dns::{BadDns, Dns};
-pub use entry::{EntryError, check, check_prepared, enter, gc, stop};
+pub use entry::{EntryError, check, check_networks, check_prepared, enter, gc, stop};
 pub use export::{RunningError, export};
 pub use run::{LaunchError, RunRequest, become_pod, check_network, check_overlay, interface_of};

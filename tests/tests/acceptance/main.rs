@@ -18,6 +18,7 @@ mod isolation;
 mod lifecycle;
 mod listing;
 mod networks;
+mod plugins;
 mod rows;
 mod shell;
 mod volumes;

@@ -14,8 +14,8 @@ pub(crate) struct Site {
     pub(crate) outside: Host,
 }
 
-const HOST: &str = "10.99.0.1";
-const OUTSIDE: &str = "10.99.0.2";
+pub(crate) const HOST: &str = "10.99.0.1";
+pub(crate) const OUTSIDE: &str = "10.99.0.2";
 
 impl Site {
     pub(crate) fn new() -> Self {
@@ -51,7 +51,7 @@ impl Site {
 
     /// Starts a pod that serves a page, and waits until it does.
     #[track_caller]
-    fn server(&self, flavour: &Flavour, flags: &[&str]) -> (Running, String) {
+    pub(crate) fn server(&self, flavour: &Flavour, flags: &[&str]) -> (Running, String) {
         let flavour = Flavour { net: &[], ..*flavour };
         let image = self.image();
         let mut words: Vec<&str> = flags.to_vec();
@@ -79,7 +79,7 @@ impl Site {
     }
 
     /// A page that the outside serves on port 8000, while what is returned lives.
-    fn page_outside(&self) -> Running {
+    pub(crate) fn page_outside(&self) -> Running {
         let folder = self.rkt.folder("outside");
         std::fs::write(self.rkt.path("outside/index.html"), "from outside\n").unwrap();
         serve(&self.outside, "8000", &folder)
@@ -87,7 +87,7 @@ impl Site {
 }
 
 /// Serves a folder's files on a port, or an address and a port, while what is returned lives.
-fn serve(host: &Host, port: &str, folder: &str) -> Running {
+pub(crate) fn serve(host: &Host, port: &str, folder: &str) -> Running {
     let running = host.start(&format!("exec busybox httpd -f -p {port} -h {folder}"));
     let number = port.rsplit(':').next().unwrap();
     host.sh(&format!("until busybox nc -w 1 127.0.0.1 {number} </dev/null; do :; done"));
@@ -95,26 +95,26 @@ fn serve(host: &Host, port: &str, folder: &str) -> Running {
 }
 
 /// A shell's words that fetch a page's last line from `ADDRESS:PORT`, of which brackets may be around the address.
-fn fetch(from: &str) -> String {
+pub(crate) fn fetch(from: &str) -> String {
     let (address, port) = from.rsplit_once(':').unwrap();
     let address = address.trim_start_matches('[').trim_end_matches(']');
     format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 3 {address} {port} | tail -n 1")
 }
 
 #[track_caller]
-fn reaches(host: &Host, address: &str) {
+pub(crate) fn reaches(host: &Host, address: &str) {
     let page = host.attempt(&fetch(address));
     assert!(page.stdout.starts_with("hello from"), "{address}: {page:#?}");
 }
 
 #[track_caller]
-fn does_not_reach(host: &Host, address: &str) {
+pub(crate) fn does_not_reach(host: &Host, address: &str) {
     let page = host.attempt(&fetch(address));
     assert!(!page.stdout.contains("hello"), "{address}: {page:#?}");
 }
 
 /// What a pod asks to see its interfaces by.
-const ADDRESSES: &str =
+pub(crate) const ADDRESSES: &str =
     "ls /sys/class/net | tr '\\n' ' '; ip -4 -o addr show scope global | awk '{print $2,$4}'";
 
 #[test]

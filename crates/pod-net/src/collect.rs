@@ -1,0 +1,144 @@
+//! `GC`: programs of version 1.1 are told which attachments are in use, and drop everything else that they know.
+//!
+//! It goes by the pods that live in a folder of pods. A pod that is joining says so in its folder before it calls anybody,
+//! and holds a lock on the folder of configurations while it does: nobody's new attachment is dropped for being unknown.
+
+use crate::attach::{Hand, Hands};
+use crate::config::{Network, Selected};
+use crate::info;
+use crate::plugin::{PluginError, PluginPath, Runner, ValidAttachment};
+use crate::saved::{self, SavedError};
+use crate::teardown::Pod;
+use crate::version::Version;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use stage1_abi::PodDir;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use sys::lock::{self, LockFd};
+use sys::path::{At as _, PathError};
+
+/// A program that could not collect.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A folder or a lock.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The record of a pod's networks.
+    #[error(transparent)]
+    Info(#[from] info::InfoError),
+    /// A configuration.
+    #[error("network {name:?}")]
+    Saved {
+        /// The network.
+        name: String,
+        /// Why not.
+        #[source]
+        cause: SavedError,
+    },
+    /// A program.
+    #[error("network {name:?}")]
+    Plugin {
+        /// The network.
+        name: String,
+        /// Why not.
+        #[source]
+        cause: PluginError,
+    },
+}
+
+/// Whether programs of this network are ever told to collect.
+fn collects(network: &Network) -> bool {
+    network.version() >= Version::V1_1_0 && network.is_collected()
+}
+
+/// Keeps others from collecting while a pod joins; `None` where nobody could collect what it joins.
+pub(crate) fn hold_off(
+    local_config: &Path,
+    selected: &[Selected],
+) -> Result<Option<LockFd>, PathError> {
+    if !selected.iter().any(|one| collects(&one.network)) {
+        return Ok(None);
+    }
+    lock(local_config, lock::Mode::Shared)
+}
+
+/// The lock on the folder of configurations; `None` without a folder, and then there are no such networks.
+fn lock(local_config: &Path, mode: lock::Mode) -> Result<Option<LockFd>, PathError> {
+    let folder = local_config.join("net.d");
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(&folder, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.at("open", &folder)?,
+    };
+    LockFd::wait(fd, mode).at("lock", &folder).map(Some)
+}
+
+/// Has the programs of a dead pod's networks collect what no pod in `living`, a folder of pods that run, needs.
+pub fn collect(pod: &Pod<'_>, living: &Path) -> Vec<CollectError> {
+    let mut failures = Vec::new();
+    match try_collect(pod, living, &mut failures) {
+        Ok(()) => {}
+        Err(error) => failures.push(error),
+    }
+    failures
+}
+
+fn try_collect(
+    pod: &Pod<'_>,
+    living: &Path,
+    failures: &mut Vec<CollectError>,
+) -> Result<(), CollectError> {
+    let mut networks = Vec::new();
+    for info in info::load(pod.dir)?.unwrap_or_default() {
+        match saved::network(pod.dir, &info) {
+            Ok(network) => networks.extend(network.filter(collects)),
+            Err(cause) => failures.push(CollectError::Saved { name: info.name, cause }),
+        }
+    }
+    if networks.is_empty() {
+        return Ok(());
+    }
+    let _alone = lock(pod.local_config, lock::Mode::Exclusive)?;
+    let attachments = attachments(living)?;
+    let cni_path = std::env::var_os("CNI_PATH");
+    let path = PluginPath::new(pod.local_config, pod.stage1_root, cni_path.as_deref());
+    let mut hands = Hands::new(Runner::new(path, pod.dir.path()), pod.local_config);
+    for network in &networks {
+        let own = attachments.iter().filter(|(name, _)| name == network.name().as_str());
+        let valid: Vec<ValidAttachment> = own.map(|(_, valid)| valid.clone()).collect();
+        for plugin in network.plugins() {
+            if hands.of(plugin) != Hand::Program {
+                continue;
+            }
+            if let Err(cause) = hands.runner.gc(network, plugin, &valid) {
+                let name = network.name().to_string();
+                failures.push(CollectError::Plugin { name, cause });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The attachments of all pods in a folder that somebody holds the lock of, each with its network's name.
+fn attachments(living: &Path) -> Result<Vec<(String, ValidAttachment)>, CollectError> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(living) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        other => other.at("list", living)?,
+    };
+    for entry in entries {
+        let entry = entry.at("list", living)?;
+        // A pod that is moved away at this moment has ended.
+        let Ok(dir) = PodDir::open(entry.path()) else { continue };
+        if !lock::held_exclusively(dir.as_fd()).at("lock", entry.path())? {
+            continue;
+        }
+        for info in info::load(&dir)?.unwrap_or_default() {
+            let container = entry.file_name().to_string_lossy().into_owned();
+            found.push((info.name, ValidAttachment { container, ifname: info.ifname }));
+        }
+    }
+    Ok(found)
+}
