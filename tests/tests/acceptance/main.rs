@@ -3,6 +3,7 @@
 
 mod absent;
 mod apps;
+mod client_networks;
 mod clients;
 mod command_line;
 mod configuration;
@@ -18,6 +19,7 @@ mod isolation;
 mod lifecycle;
 mod listing;
 mod networks;
+mod parity;
 mod plugins;
 mod rows;
 mod shell;
