@@ -11,7 +11,7 @@ use crate::supervise::{Monitor, SIGNALS, Supervisor};
 use crate::vmm::Ending;
 use jail::Parent;
 use pod_host::network::Habitat;
-use pod_host::{Doing as _, Groups, Outputs, Pod};
+use pod_host::{Doing as _, Groups, Leases, Outputs, Pod};
 use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,15 +34,17 @@ pub fn run() -> Result<u8, MachineError> {
     Parts::check()?;
     dir.ensure_state()?;
     let parent = rustix::process::getpid();
-    let (network, _) =
+    let (mut network, _) =
         pod_host::Network::make(&request, (&args, Habitat::Machine), &dir, &pod.forwards)?;
+    let mut leases = network.leases();
     let resolv = network.resolv(pod.resolv, &dir).map_err(MachineError::from);
     let result = resolv.and_then(|resolv| {
         pod.resolv = resolv;
-        machine_with(&pod, &network, (&dir, &args), lock.as_fd())
+        machine_with((&pod, &mut leases), &network, (&dir, &args), lock.as_fd())
     });
     // In the clone nothing comes back.
     if rustix::process::getpid() == parent {
+        drop(leases);
         network.leave(&args, &dir);
     }
     drop(lock);
@@ -51,7 +53,7 @@ pub fn run() -> Result<u8, MachineError> {
 
 /// Runs the pod in a machine whose interfaces are those of the pod's network namespace.
 fn machine_with(
-    pod: &Pod,
+    (pod, leases): (&Pod, &mut Leases),
     network: &pod_host::Network,
     (dir, args): (&PodDir, &RunArgs),
     lock: BorrowedFd<'_>,
@@ -84,7 +86,7 @@ fn machine_with(
         (pid, pidfd)
     });
     let ties = Held { lock, doors };
-    let result = start(pod, dir, args, (configured, parts, ties));
+    let result = start((pod, leases), dir, args, (configured, parts, ties));
     end(server);
     groups.remove();
     if let Some(namespace) = network.namespace() {
@@ -117,7 +119,7 @@ pub fn check() -> Result<u8, MachineError> {
 }
 
 fn start(
-    pod: &Pod,
+    (pod, leases): (&Pod, &mut Leases),
     dir: &PodDir,
     args: &RunArgs,
     (configured, parts, held): (Configured, Parts, Held<'_>),
@@ -128,12 +130,16 @@ fn start(
     Set::of(&SIGNALS).block_only().doing("cannot hold signals")?;
     let parent = Parent::myself().doing("cannot make a descriptor of this process")?;
     match sys::process::clone(jail::CLONED_INTO).doing("cannot clone into new namespaces")? {
-        Cloned::Child => monitor(parts, parent, teller, &held),
+        Cloned::Child => {
+            leases.forget();
+            monitor(parts, parent, teller, &held)
+        }
         Cloned::Parent { pid, pidfd } => {
             drop((parts, parent, teller, held));
             dir.write_runtime_config(&RuntimeConfig::of(args))?;
             let monitor = Monitor { pid, pidfd };
-            let supervisor = Supervisor::new(dir, configured.config, (monitor, listener), outputs);
+            let supervisor =
+                Supervisor::new(dir, configured.config, (monitor, listener), (outputs, leases));
             let mut supervisor = supervisor?;
             let result = dir
                 .write_pid(rustix::process::getpid().as_raw_nonzero().get())

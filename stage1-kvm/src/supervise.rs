@@ -7,7 +7,7 @@ use crate::host::door::{self, Door};
 use crate::host::line::{Listener, Word};
 use crate::host::wire::{self, Event, Wire};
 use crate::vmm::Ending;
-use pod_host::{Doing as _, Keyboard, Outputs, Ready, Said, Stream as Output};
+use pod_host::{Doing as _, Keyboard, Leases, Outputs, Ready, Said, Stream as Output};
 use pod_proto::message::End as Told;
 use pod_proto::{Config, FromGuest, FromHost, Process, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -57,6 +57,8 @@ pub struct Supervisor<'a> {
     door: Door,
     outputs: Outputs,
     keyboard: Option<Keyboard>,
+    /// Of the addresses that servers lent.
+    leases: &'a mut Leases,
     stage: Stage,
     /// How the machine said that it ended.
     ending: Option<Ending>,
@@ -90,6 +92,7 @@ enum Woken {
     Wire(wire::Ready),
     Door(door::Ready),
     Line,
+    Lease,
 }
 
 impl<'a> Supervisor<'a> {
@@ -101,7 +104,7 @@ impl<'a> Supervisor<'a> {
         dir: &'a PodDir,
         config: Config,
         (monitor, listener): (Monitor, Listener),
-        outputs: Outputs,
+        (outputs, leases): (Outputs, &'a mut Leases),
     ) -> Result<Self, MachineError> {
         let names: Vec<String> = config.apps.iter().map(|app| app.spec.name.clone()).collect();
         Ok(Self {
@@ -115,6 +118,7 @@ impl<'a> Supervisor<'a> {
             door: Door::open(dir).doing("cannot make the pod's socket for commands")?,
             outputs,
             keyboard: None,
+            leases,
             stage: Stage::Booting,
             ending: None,
             failure: None,
@@ -133,6 +137,7 @@ impl<'a> Supervisor<'a> {
         let mut raw = None;
         let mut alive = true;
         while alive || !self.outputs.done() {
+            self.leases.tend();
             let all = match self.wait(&signals, alive) {
                 Ok(all) => all,
                 Err(error) => {
@@ -171,7 +176,8 @@ impl<'a> Supervisor<'a> {
         raw: &mut Option<Raw<'_>>,
     ) -> Result<(), MachineError> {
         match woken {
-            Woken::Monitor => {}
+            // Leases are tended before the next wait.
+            Woken::Monitor | Woken::Lease => {}
             Woken::Output(ready) => self.outputs.carry(ready),
             Woken::Line => self.hear_line(),
             Woken::Wire(ready) => {
@@ -251,7 +257,11 @@ impl<'a> Supervisor<'a> {
         if alive {
             add(Woken::Monitor, PollFd::new(&self.monitor.pidfd, PollFlags::IN));
         }
-        let left = self.deadline.filter(|_| alive);
+        for fd in self.leases.interests() {
+            add(Woken::Lease, fd);
+        }
+        let ends = [self.deadline.filter(|_| alive), self.leases.deadline()];
+        let left = ends.into_iter().flatten().min();
         let left = left.map(|end| end.saturating_duration_since(Instant::now()));
         let left = left.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),

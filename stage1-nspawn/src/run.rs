@@ -6,9 +6,10 @@ use crate::isolation::{self, Isolation};
 use crate::supervise::{self, SIGNALS};
 use pod_host::network::Habitat;
 use pod_host::{
-    Dialogue, Doing, Groups, Keyboard, Later, Network, Outputs, Pod, Ready, RunError, Said, Stream,
+    Dialogue, Doing, Groups, Keyboard, Later, Leases, Network, Outputs, Pod, Ready, RunError, Said,
+    Stream,
 };
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -16,6 +17,7 @@ use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch, pod_dir};
 use stage2::{Ends, sources};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 use sys::path::At;
 use sys::process::{Cloned, End};
 use sys::signal::{self, Set, number};
@@ -40,13 +42,15 @@ pub fn run() -> Result<u8, RunError> {
     folders(&pod, &dir)?;
     let parent = rustix::process::getpid();
     let pod_args = (&args, Habitat::Namespaces);
-    let (network, later) = Network::make(&request, pod_args, &dir, &pod.forwards)?;
+    let (mut network, later) = Network::make(&request, pod_args, &dir, &pod.forwards)?;
+    let mut leases = network.leases();
     let result = network.resolv(pod.resolv, &dir).and_then(|resolv| {
         pod.resolv = resolv;
-        grouped((&pod, Isolation::of(&args, &network)?), &dir, &args, later)
+        grouped((&pod, Isolation::of(&args, &network)?), &dir, &args, (later, &mut leases))
     });
     // In the clone an error is all that comes back, to be told like any other; what is P0's stays.
     if rustix::process::getpid() == parent {
+        drop(leases);
         network.leave(&args, &dir);
     }
     drop(lock);
@@ -65,13 +69,13 @@ fn grouped(
     (pod, isolation): (&Pod, Isolation<'_>),
     dir: &PodDir,
     args: &RunArgs,
-    later: Option<Later>,
+    (later, leases): (Option<Later>, &mut Leases),
 ) -> Result<End, RunError> {
     let apps: Vec<_> =
         pod.apps.iter().map(|app| (app.spec.name.as_str(), app.spec.limits)).collect();
     let parent = rustix::process::getpid();
     let groups = Groups::make(&pod.uuid, &apps, dir)?;
-    let result = start((pod, isolation), dir, args, &groups, later);
+    let result = start((pod, isolation), dir, args, &groups, (later, leases));
     if rustix::process::getpid() == parent {
         groups.remove();
     }
@@ -105,7 +109,7 @@ fn start(
     dir: &PodDir,
     args: &RunArgs,
     groups: &Groups,
-    later: Option<Later>,
+    (later, leases): (Option<Later>, &mut Leases),
 ) -> Result<End, RunError> {
     warn_about_scores(pod);
     let (outside, inside) = control::pair().doing("cannot make a socket pair")?;
@@ -114,6 +118,7 @@ fn start(
     match sys::process::clone(isolation.namespaces).doing("cannot clone into new namespaces")? {
         Cloned::Child => {
             drop((outputs, outside, later));
+            leases.forget();
             match supervise::supervise((pod, isolation), dir, &inside, ends) {
                 // The kernel closes what is open, the lock among it, and ends what is left of the pod.
                 Ok(code) => sys::process::leave(code.into()),
@@ -122,7 +127,8 @@ fn start(
         }
         Cloned::Parent { pid, pidfd } => {
             drop((inside, ends));
-            let mut outside = Outside { dir, control: outside, outputs, pidfd, keyboard: None };
+            let mut outside =
+                Outside { dir, control: outside, outputs, pidfd, keyboard: None, leases };
             // While PID 1 assembles roots, which it does for as long as joining takes.
             let joined = later.map_or(Ok(()), |later| later.finish(args, dir, &pod.forwards));
             let result = joined
@@ -181,6 +187,7 @@ struct Outside<'a> {
     outputs: Outputs,
     pidfd: OwnedFd,
     keyboard: Option<Keyboard>,
+    leases: &'a mut Leases,
 }
 
 /// What one descriptor of the poll is.
@@ -190,6 +197,7 @@ enum Woken {
     Signals,
     Keys,
     Terminal,
+    Lease,
     Output(Ready),
 }
 
@@ -215,6 +223,7 @@ impl Outside<'_> {
         let mut raw = None;
         let mut alive = true;
         while alive || !self.outputs.done() {
+            self.leases.tend();
             for woken in self.wait(&signals, alive)? {
                 match woken {
                     Woken::Output(ready) => self.outputs.carry(ready),
@@ -245,6 +254,8 @@ impl Outside<'_> {
                             self.kill();
                         }
                     }
+                    // It is tended before the next wait.
+                    Woken::Lease => {}
                     Woken::Terminal => {
                         if let Some(keyboard) = &mut self.keyboard {
                             keyboard.write();
@@ -280,7 +291,13 @@ impl Outside<'_> {
             kinds.push(Woken::Output(ready));
             fds.push(fd);
         }
-        match rustix::event::poll(&mut fds, None) {
+        for fd in self.leases.interests() {
+            kinds.push(Woken::Lease);
+            fds.push(fd);
+        }
+        let left = self.leases.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut fds, left.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(error) => return Err(RunError::Kernel("cannot wait", error.into())),

@@ -30,3 +30,4 @@ pub use logfile::{Log, Stream};
 pub use network::{Later, Network};
 pub use outputs::{Outputs, Ready};
 pub use pod::{Dialogue, Pod, PodApp};
+pub use pod_net::Leases;

@@ -3,7 +3,7 @@
 use crate::error::{Doing as _, RunError};
 use pod_net::ports::{self, Forward};
 use pod_net::request::NetRequest;
-use pod_net::{PodNamespace, PodNetworks, Wanted, teardown};
+use pod_net::{Leases, PodNamespace, PodNetworks, Wanted, teardown};
 use stage1_abi::{DnsMode, GcArgs, PodDir, RunArgs, pod_dir};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -112,6 +112,15 @@ impl Network {
             }
         };
         Ok((network, None))
+    }
+
+    /// The leases of the pod's addresses, for its supervisor to tend.
+    pub fn leases(&mut self) -> Leases {
+        match self {
+            Self::Joined(networks) => networks.leases(),
+            // Who has leases is joined before it begins.
+            Self::Host | Self::Loopback | Self::Given(_) | Self::Joining(_) => Leases::default(),
+        }
     }
 
     /// The namespace that the pod must be put into, if it is there already.

@@ -2,14 +2,17 @@
 
 use crate::attach::Hands;
 use crate::config::{Network, Plugin, Selected};
-use crate::driver::{Leaving, Place};
+use crate::driver::{self, DriverError, Leaving, Outcome, Place};
 use crate::info::NetInfo;
-use crate::ipam::{Allocator, IpamError, IpamRequest, fixed, host_local};
+use crate::ipam::{Allocator, IpamError, IpamRequest, dhcp, fixed, host_local};
+use crate::lease::{Keeper, LeaseError};
 use crate::namespace::PodNamespace;
 use crate::plugin::{Attachment, Call, PluginError};
 use crate::request::NetworkArgs;
-use crate::result::CniResult;
+use crate::result::{AssignedIp, CniResult};
 use crate::wishes::Wishes;
+use netlink::link::{Get, Mac, Set, Settings};
+use std::os::fd::AsFd as _;
 
 /// Addresses that cannot be had, or given back.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,12 @@ pub enum AllocateError {
     /// A program.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A server.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The interface refuses what a server gave.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::config::FieldError),
@@ -34,15 +43,7 @@ pub(crate) fn add(
 ) -> Result<CniResult, AllocateError> {
     let Some(ipam) = plugin.ipam()? else { return Ok(CniResult::default()) };
     let own = Allocator::of(&ipam.kind).filter(|_| !hands.overrides(&ipam.kind));
-    let request = IpamRequest {
-        network: place.network,
-        version: selected.network.version(),
-        plugin,
-        container: place.uuid,
-        ifname: place.interface_text,
-        args: &selected.args,
-        wishes: place.wishes,
-    };
+    let request = request(place, selected, plugin);
     match own {
         Some(Allocator::HostLocal) => Ok(host_local::add(&request)?),
         Some(Allocator::Fixed) => Ok(fixed::add(&request)?),
@@ -63,6 +64,61 @@ pub(crate) fn add(
                 wishes: place.wishes,
             })?)
         }
+    }
+}
+
+/// Whether the addresses of a plugin come from a server that we ask, as soon as there is an interface.
+pub(crate) fn is_leased(hands: &Hands, plugin: &Plugin) -> Result<bool, AllocateError> {
+    let Some(ipam) = plugin.ipam()? else { return Ok(false) };
+    Ok(Allocator::of(&ipam.kind) == Some(Allocator::Dhcp) && !hands.overrides(&ipam.kind))
+}
+
+/// Gets a lease for the interface that a driver has made, and gives it the address.
+pub(crate) fn lease(
+    place: &Place<'_>,
+    selected: &Selected,
+    plugin: &Plugin,
+    outcome: &mut Outcome,
+) -> Result<Keeper, AllocateError> {
+    let interface = place.interface_text;
+    let found = place.pod.get(&Get::new(place.interface)).map_err(DriverError::from)?;
+    let record = found.ok_or_else(|| DriverError::NoInterface(interface.to_owned()))?;
+    let Some(Mac(mac)) = record.mac else {
+        return Err(DriverError::NoInterface(interface.to_owned()).into());
+    };
+    let request = request(place, selected, plugin);
+    let identity = dhcp::identity(&request, mac)?;
+    let (keeper, lease) =
+        Keeper::obtain(place.namespace.as_fd(), interface, record.index, identity)?;
+    let given = lease.result();
+    if let Some(mtu) = lease.mtu.filter(|mtu| *mtu < record.mtu) {
+        let set = Set::new(record.index, Settings::new().mtu(mtu));
+        place.pod.one(&set).map_err(DriverError::from)?;
+    }
+    driver::give(place.pod, record.index, &given)?;
+    let result = &mut outcome.result;
+    let at = result.interfaces.iter().position(|interface| interface.sandbox.is_some());
+    result.ips = given.ips.iter().map(|ip| AssignedIp { interface: at, ..*ip }).collect();
+    result.routes = given.routes;
+    if result.dns.is_empty() {
+        result.dns = given.dns;
+    }
+    Ok(keeper)
+}
+
+fn request<'a>(
+    place: &'a Place<'_>,
+    selected: &'a Selected,
+    plugin: &'a Plugin,
+) -> IpamRequest<'a> {
+    IpamRequest {
+        network: place.network,
+        version: selected.network.version(),
+        plugin,
+        container: place.uuid,
+        ifname: place.interface_text,
+        args: &selected.args,
+        wishes: place.wishes,
     }
 }
 
@@ -87,8 +143,9 @@ pub(crate) fn release(
             args: &args,
             wishes: &wishes,
         })?),
-        Some(Allocator::Fixed) => Ok(()),
-        Some(Allocator::Dhcp) | None => {
+        // A lease is given back by whoever keeps it, or is over some day.
+        Some(Allocator::Fixed | Allocator::Dhcp) => Ok(()),
+        None => {
             let stand_in = plugin.allocator()?.unwrap_or_else(|| plugin.clone());
             let attachment = Attachment {
                 container: leaving.uuid,

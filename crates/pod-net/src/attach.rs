@@ -5,6 +5,7 @@ use crate::config::kinds::FlannelConfig;
 use crate::config::{FieldError, Network, Plugin, Selected};
 use crate::driver::{self, Driver, DriverError, Outcome, Place};
 use crate::flannel::{self, FlannelError, SubnetEnv};
+use crate::lease::Keeper;
 use crate::name::{NetworkName, PluginType};
 use crate::plugin::{Attachment, Call, PluginError, Runner};
 use crate::result::CniResult;
@@ -107,6 +108,8 @@ pub struct Joined {
     pub driver: Option<Driver>,
     /// Whether programs had a part in it, which want to see the result again.
     pub(crate) has_programs: bool,
+    /// The lease of its address.
+    pub(crate) lease: Option<Keeper>,
 }
 
 /// Has a pod join a network.
@@ -125,6 +128,7 @@ pub(crate) fn join(
         forwards: Forwards::Open,
         driver: None,
         has_programs: false,
+        lease: None,
     };
     for (at, plugin) in network.plugins().iter().enumerate() {
         let replaced = delegate(hands, place, network, plugin)?;
@@ -155,9 +159,19 @@ pub(crate) fn join(
             Hand::Driver(driver) => {
                 let failed = |cause| AttachError::Driver { kind: plugin.kind().clone(), cause };
                 if driver.makes_an_interface() {
-                    let given = allocate::add(hands, place, selected, plugin)?;
-                    let Outcome { result, gate, masquerade } =
+                    let leased = allocate::is_leased(hands, plugin)?;
+                    let given = if leased {
+                        CniResult::default()
+                    } else {
+                        allocate::add(hands, place, selected, plugin)?
+                    };
+                    let mut outcome =
                         driver::make(driver, place, plugin, &given).map_err(failed)?;
+                    if leased {
+                        let lease = allocate::lease(place, selected, plugin, &mut outcome)?;
+                        joined.lease = Some(lease);
+                    }
+                    let Outcome { result, gate, masquerade } = outcome;
                     joined.result = result;
                     joined.gate = gate;
                     joined.masquerade |= masquerade;

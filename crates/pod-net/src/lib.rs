@@ -26,6 +26,7 @@ mod forwarding;
 pub mod health;
 pub mod info;
 pub mod ipam;
+mod lease;
 pub mod name;
 mod namespace;
 mod nat;
@@ -46,6 +47,7 @@ pub mod wishes;
 
 pub use attach::Joined;
 pub use driver::Driver;
+pub use lease::{Keeper, LeaseError, Leases};
 pub use namespace::PodNamespace;
 pub use setup::{Habitat, JoinError, Joining, PodNetworks, Wanted, begin, join};
 

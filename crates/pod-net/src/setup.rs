@@ -16,6 +16,7 @@ use crate::driver::Driver;
 use crate::driver::Place;
 use crate::firewall::{self, FirewallError};
 use crate::info::{self, NetInfo};
+use crate::lease::Leases;
 use crate::name::NetworkName;
 use crate::namespace::{self, PodNamespace};
 use crate::nat::{self, NatError};
@@ -150,6 +151,11 @@ impl PodNetworks {
         let all = self.joined.iter().enumerate();
         // Older plugins do not say what they made: it is there.
         all.filter(|(_, one)| own(one) || one.has_programs).map(|(n, _)| interface(n)).collect()
+    }
+
+    /// The leases of its addresses, which somebody must tend from now on.
+    pub fn leases(&mut self) -> Leases {
+        Leases::new(self.joined.iter_mut().filter_map(|joined| joined.lease.take()))
     }
 
     /// What each network came to.

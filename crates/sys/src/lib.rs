@@ -15,6 +15,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod nss;
+pub mod packet;
 pub mod path;
 pub mod process;
 pub mod seccomp;

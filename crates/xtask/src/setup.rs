@@ -44,6 +44,8 @@ const NEEDS: [Need; 20] = [
     // Say what is there of networks, and how others write rules.
     Need { what: "ip", package: "iproute2" },
     Need { what: "nft", package: "nftables" },
+    // Gives addresses and names to whom asks.
+    Need { what: "dnsmasq", package: "dnsmasq-base" },
     Need { what: "python3", package: "python3" },
     // Sends and receives datagrams, which busybox does not everywhere.
     Need { what: "/usr/bin/socat", package: "socat" },

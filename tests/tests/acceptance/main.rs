@@ -16,6 +16,7 @@ mod fetching;
 mod flavours;
 mod images;
 mod isolation;
+mod leases;
 mod lifecycle;
 mod listing;
 mod networks;

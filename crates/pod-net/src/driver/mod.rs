@@ -26,7 +26,7 @@ use crate::wishes::Wishes;
 use appc::PodUuid;
 use netlink::Socket;
 use netlink::address::Prefix;
-use netlink::link::{Mac, Name};
+use netlink::link::{Index, Mac, Name};
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
@@ -204,6 +204,16 @@ pub(crate) fn make(
         | Driver::Firewall
         | Driver::Flannel => Ok(Outcome::default()),
     }
+}
+
+/// Gives an interface in a pod the addresses and routes of a lease, whose network is on its wire.
+pub(crate) fn give(pod: &Socket, index: Index, given: &CniResult) -> Result<(), DriverError> {
+    pod_side::give(pod, index, given, pod_side::Reach::Direct)
+}
+
+/// Takes an address away from an interface in a pod.
+pub(crate) fn take(pod: &Socket, index: Index, address: Cidr) -> Result<(), DriverError> {
+    pod_side::take(pod, index, address)
 }
 
 /// Has a driver that changes what another made do so.

@@ -1,11 +1,12 @@
 //! Addresses and routes in the pod.
 
 use super::{DriverError, Place, prefix};
+use crate::cidr::Cidr;
 use crate::result::{CniResult, Route};
-use netlink::Batch;
-use netlink::address::{Add, Flags, Prefix, Scope};
+use netlink::address::{Add, Delete, Flags, Prefix, Scope};
 use netlink::link::Index;
 use netlink::route::{self, Table};
+use netlink::{Batch, Errno, Socket};
 use std::net::IpAddr;
 
 /// How a pod reaches its neighbours in its own network.
@@ -20,6 +21,25 @@ pub(super) enum Reach {
 /// Gives the pod's interface, which is up, its addresses and routes.
 pub(super) fn configure(
     place: &Place<'_>,
+    index: Index,
+    given: &CniResult,
+    reach: Reach,
+) -> Result<(), DriverError> {
+    give(place.pod, index, given, reach)
+}
+
+/// Takes an address away, and with it the routes that need it.
+pub(super) fn take(pod: &Socket, index: Index, address: Cidr) -> Result<(), DriverError> {
+    let mut batch = Batch::new();
+    let delete = Delete { link: index, prefix: prefix(address) };
+    batch.add_unless(&delete, &[Errno::ADDRNOTAVAIL]);
+    pod.run(batch)?;
+    Ok(())
+}
+
+/// The same, through a socket in the pod's namespace.
+pub(super) fn give(
+    pod: &Socket,
     index: Index,
     given: &CniResult,
     reach: Reach,
@@ -50,7 +70,7 @@ pub(super) fn configure(
         batch.add(&route::Add::replacing(wanted(route, index, given)));
     }
     if !batch.is_empty() {
-        place.pod.run(batch)?;
+        pod.run(batch)?;
     }
     Ok(())
 }

@@ -8,11 +8,12 @@
 //!              └─── NAK, or the lease is over ──────────────────────────────────────────────┘
 //! ```
 //!
-//! Pure: packets and points in time go in, packets and leases come out; whoever supervises the pod has the socket and the
+//! Pure: messages and points in time go in, messages and leases come out; whoever supervises the pod has the socket and the
 //! clock. Packets are believed as far as their transaction and their hardware address are ours. That an address is used by
 //! somebody else already is not looked for.
 
 mod client;
+pub mod datagram;
 mod message;
 #[cfg(test)]
 mod tests;
