@@ -102,7 +102,11 @@ fn members_are_roots_and_timeless_and_programs_can_be_executed() {
             ["manifest", "rootfs", "rootfs/flavor"].map(str::to_owned).into();
         expected.extend(["enter", "gc", "run", "stop"].map(|name| format!("rootfs/{name}")));
         // What depends on the host, and what is gone when the machine is.
-        let more: &[&str] = if flavour.name == "kvm" { &["check", "export"] } else { &[] };
+        let more: &[&str] = match flavour.name {
+            "kvm" => &["check", "export"],
+            "nspawn" => &["check-networks"],
+            _ => &[],
+        };
         expected.extend(more.iter().map(|name| format!("rootfs/{name}")));
         expected.extend(flavour.extras.iter().map(|extra| format!("rootfs/{}", extra.name)));
         expected.sort();

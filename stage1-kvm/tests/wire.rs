@@ -10,7 +10,7 @@
     reason = "a test program: what fails here fails the test"
 )]
 
-use pod_host::{Log, Outputs};
+use pod_host::{Leases, Log, Outputs};
 use pod_proto::config::Dialogue;
 use pod_proto::frame::{Decoder, Message as _};
 use pod_proto::message::End;
@@ -63,7 +63,9 @@ fn pod(guest: impl FnOnce(Guest) + Send + 'static) -> (Result<u8, MachineError>,
     let log = Log::new(File::open(&folder.0).unwrap().into(), "logs", "web");
     let outputs = Outputs::new(vec![log], None);
     let monitor = Monitor { pid, pidfd };
-    let mut supervisor = Supervisor::new(&dir, config(), (monitor, listener), outputs).unwrap();
+    let mut leases = Leases::default();
+    let supervisor = Supervisor::new(&dir, config(), (monitor, listener), (outputs, &mut leases));
+    let mut supervisor = supervisor.unwrap();
     let guest = std::thread::spawn(move || guest(Guest { teller, machine, monitor: pid }));
     let result = supervisor.attend();
     guest.join().unwrap();
