@@ -16,7 +16,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 21] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
