@@ -9,9 +9,9 @@ use std::process::Command;
 
 const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COMMAND";
 /// Tests below these names run on control groups of version 2, too.
-const ON_VERSION_2: [&str; 2] = ["isolation::", "end_of_pods::"];
+const ON_VERSION_2: [&str; 3] = ["isolation::", "end_of_pods::", "networks::kinds_of_interfaces"];
 /// Tests below these names run on pods with a kernel of their own, too, of those that any flavour must pass.
-const ON_MACHINES: [&str; 7] = [
+const ON_MACHINES: [&str; 8] = [
     "exit_codes::",
     "lifecycle::",
     "volumes::",
@@ -19,6 +19,7 @@ const ON_MACHINES: [&str; 7] = [
     "networks::the_default_network",
     "networks::ports_are_reached_from_everywhere",
     "networks::both_versions",
+    "networks::kinds_of_interfaces",
 ];
 /// Has tests run on pods with a kernel of their own.
 const ON_KVM: &str = "RKT_TEST_FLAVOURS=kvm";

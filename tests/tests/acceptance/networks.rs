@@ -262,6 +262,48 @@ fn networks_of_every_type_give_addresses() {
 }
 
 #[test]
+fn kinds_of_interfaces_that_not_every_kernel_has() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let ipam = |subnet: &str, first: &str| json!({"type": "host-local", "subnet": subnet, "rangeStart": first});
+        site.network(
+            "1.conf",
+            &json!({"name": "ipvlan", "type": "ipvlan", "master": "up0", "ipam": ipam("10.99.0.0/24", "10.99.0.120")}),
+        );
+        site.network(
+            "2.conf",
+            &json!({"name": "vlan", "type": "vlan", "master": "up0", "vlanId": 7, "ipam": ipam("10.77.0.0/24", "10.77.0.2")}),
+        );
+        let page = site.page_outside();
+        for (kind, words, page_at, address) in [
+            ("ipvlan", "ipvlan", OUTSIDE, "10.99.0.120/24"),
+            ("vlan", "vlan id 9", "10.77.0.1", "10.77.0.2/24"),
+        ] {
+            let probe = format!("ip link add probe link up0 type {words} && ip link del probe");
+            if site.host.attempt(&probe).code != Some(0) {
+                // The lab's kernel has both.
+                assert!(std::env::var_os("LAB").is_none(), "no {kind}");
+                println!("no {kind} here");
+                continue;
+            }
+            if kind == "vlan" {
+                site.outside.sh(
+                    "ip link add up0.7 link up0 type vlan id 7; ip addr add 10.77.0.1/24 dev up0.7; ip link set up0.7 up",
+                );
+            }
+            let script = format!("{ADDRESSES}; {}", fetch(&format!("{page_at}:8000")));
+            let output = site.pod(flavour, kind, &script).ok();
+            assert_eq!(
+                output.lines(),
+                [&*format!("eth0 lo eth0 {address}"), "from outside"],
+                "{kind}"
+            );
+        }
+        drop(page);
+    });
+}
+
+#[test]
 fn an_address_can_be_asked_for() {
     each(&[Can::Networks], |flavour| {
         let site = Site::new();
