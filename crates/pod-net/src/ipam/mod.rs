@@ -6,7 +6,7 @@
 //! dhcp        a lease of a server, kept alive by whoever supervises the pod
 //! ```
 //!
-//! Each takes a plugin's `ipam` and what was asked for, and gives a [`CniResult`] without interfaces. Giving an address to
+//! Each takes a plugin's `ipam` and what was asked for, and gives a [`CniResult`](crate::result::CniResult) without interfaces. Giving an address to
 //! an interface is for the caller.
 
 pub mod dhcp;
