@@ -16,9 +16,9 @@ use crate::setup::present;
 use crate::workspace::Workspace;
 use std::path::Path;
 
-const USAGE: &str = "usage: cargo xtask bench start|fetch|net|kvm [--quick] [CORPUS]";
+const USAGE: &str = "usage: cargo xtask bench start|fetch|net|kvm [--quick] [CORPUS | guests]";
 
-/// `cargo xtask bench start [--quick] | fetch [--quick] [CORPUS] | net [--quick] | kvm [--quick]`
+/// `cargo xtask bench start [--quick] | fetch [--quick] [CORPUS] | net [--quick] [guests] | kvm [--quick]`
 pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskError> {
     let usage = || TaskError::Usage(USAGE.to_owned());
     let (name, rest) = words.split_first().ok_or_else(usage)?;
@@ -35,9 +35,12 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
         }
         ("net", []) => {
             build(workspace, profile)?;
-            net::run(workspace)
+            let containers = net::run(workspace);
+            net::run_guests(workspace, profile).and(containers)
         }
+        ("net", [part]) if part == "guests" => net::run_guests(workspace, profile),
         (net::INSIDE, []) => net::inside(workspace),
+        (net::GUESTS_INSIDE, [folder]) => net::inside_guests(Path::new(folder)),
         ("kvm", []) => kvm::run(workspace, profile),
         (kvm::INSIDE, [folder]) => kvm::inside(Path::new(folder)),
         _ => Err(usage()),

@@ -1,10 +1,13 @@
 //! `bench net`: what a pod's network costs, from its making to what it carries. All of it happens on a host of its own: a
-//! network namespace with names, leases and rules that nobody else sees.
+//! network namespace with names, leases and rules that nobody else sees. And, in the lab, what a virtual machine's costs.
+
+mod guests;
 
 use super::engine::Engine;
 use super::require;
 use super::stopwatch::{Floor, Plan, Samples, Taken, median};
 use super::verdict::Verdict;
+use crate::dist::Profile;
 use crate::error::{At, TaskError};
 use crate::ground::{COLLECT, Ground, MARK, host};
 use crate::say;
@@ -19,6 +22,8 @@ use std::time::Instant;
 
 /// What calls itself once it is on a host of its own.
 pub(super) const INSIDE: &str = "net--inside";
+/// What it is called with in the lab.
+pub(super) const GUESTS_INSIDE: &str = "net-in-the-lab";
 
 /// Runs of each command between two looks at the floor, and how often both are taken.
 const ROUNDS: usize = 10;
@@ -46,6 +51,17 @@ pub(super) fn run(workspace: &Workspace) -> Result<(), TaskError> {
     let library = Need { what: "/usr/include/nftables/libnftables.h", package: "libnftables-dev" };
     install(&[plugins, library], "this comparison needs")?;
     host::go_on(workspace, &["bench", INSIDE])
+}
+
+/// Measures the network of virtual machines, in the lab.
+pub(super) fn run_guests(workspace: &Workspace, profile: Profile) -> Result<(), TaskError> {
+    require(&["cpio", "qemu-system-x86_64", "ip", "tc"])?;
+    guests::run(workspace, profile)
+}
+
+/// Measures and judges, in the lab.
+pub(super) fn inside_guests(folder: &Path) -> Result<(), TaskError> {
+    guests::inside(folder)
 }
 
 /// Measures and judges.

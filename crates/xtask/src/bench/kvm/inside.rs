@@ -101,7 +101,7 @@ fn show(rows: &[(&str, &[Taken])]) {
 }
 
 /// The kernel's counters of virtual machines.
-pub(super) fn counters() -> Result<Counters, TaskError> {
+pub(in crate::bench) fn counters() -> Result<Counters, TaskError> {
     let folder = Path::new("/sys/kernel/debug/kvm");
     let count = |name: &str| {
         let path = folder.join(name);
@@ -115,7 +115,7 @@ pub(super) fn counters() -> Result<Counters, TaskError> {
 }
 
 /// Of all machines that live.
-pub(super) struct Counters {
-    pub(super) exits: f64,
-    pub(super) device_exits: f64,
+pub(in crate::bench) struct Counters {
+    pub(in crate::bench) exits: f64,
+    pub(in crate::bench) device_exits: f64,
 }

@@ -10,23 +10,39 @@ use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// MiB of a guest.
-const MEMORY: u16 = 512;
+pub(in crate::bench) const MEMORY: u16 = 512;
 /// The port that the guest calls.
 const PORT: u32 = 1;
 /// As a pod's machine is told.
-const LINE: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off quiet \
+pub(in crate::bench) const LINE: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off quiet \
                     8250.nr_uarts=0 rkt.port=1";
+
+/// The peer, and what it is told for the smallest machine that it makes.
+pub(in crate::bench) const QEMU: [&str; 12] = [
+    "qemu-system-x86_64",
+    "-M",
+    "microvm,accel=kvm,acpi=on,rtc=on,pit=off,pic=off,usb=off,isa-serial=off,x-option-roms=off,auto-kernel-cmdline=off",
+    "-cpu",
+    "host",
+    "-smp",
+    "1",
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-no-reboot",
+];
 
 /// Whose monitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Monitor {
+pub(in crate::bench) enum Monitor {
     Ours,
     Qemu,
 }
@@ -113,20 +129,9 @@ impl Machine<'_> {
                 command
             }
             Monitor::Qemu => {
-                let mut command = Command::new("qemu-system-x86_64");
-                let machine = "microvm,accel=kvm,acpi=on,rtc=on,pit=off,pic=off,usb=off,isa-serial=off,x-option-roms=off,\
-                               auto-kernel-cmdline=off";
-                command.args([
-                    "-M",
-                    machine,
-                    "-cpu",
-                    "host",
-                    "-smp",
-                    "1",
-                    "-m",
-                    &MEMORY.to_string(),
-                ]);
-                command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+                let (program, arguments) = QEMU.split_first().unwrap_or((&"", &[]));
+                let mut command = Command::new(program);
+                command.args(arguments).args(["-m", &MEMORY.to_string()]);
                 command.args(["-kernel", &kernel, "-initrd", &initial, "-append", LINE]);
                 command
                     .args(["-drive", &format!("if=none,id=d,format=raw,readonly=on,file={disk}")]);
@@ -159,7 +164,7 @@ fn accept(listener: &OwnedFd, child: &Child) -> io::Result<File> {
 }
 
 /// Waits for something to read or for the end of the machine. There is no limit: the lab's clock jumps whenever all wait.
-fn wait(fd: &OwnedFd, child: &Child) -> io::Result<()> {
+pub(in crate::bench) fn wait(fd: &impl AsFd, child: &Child) -> io::Result<()> {
     let pid = Pid::from_child(child);
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     let mut both = [PollFd::new(fd, PollFlags::IN), PollFd::new(&process, PollFlags::IN)];
@@ -171,19 +176,37 @@ fn wait(fd: &OwnedFd, child: &Child) -> io::Result<()> {
 /// What a machine has used: all processes of it, since a monitor may be the child of what was started.
 fn taken(child: &Child) -> Result<Taken, TaskError> {
     let Counters { exits, device_exits } = counters()?;
-    let mut taken = Taken { cpu: 0.0, exits, device_exits, private: 0.0, guest: 0.0, large: 0.0 };
-    let mut processes = vec![Pid::from_child(child).as_raw_pid()];
-    while let Some(pid) = processes.pop() {
-        let clock = clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).and_then(clock_gettime);
-        let cpu = Duration::from(clock.map_err(io::Error::from).at("watch", "a process's clock")?);
+    let cpu = processor_time(child)?;
+    let mut taken = Taken { cpu, exits, device_exits, private: 0.0, guest: 0.0, large: 0.0 };
+    for pid in processes(child)? {
         let Used { private, guest, large } = smaps::of(pid)?;
-        taken.cpu += cpu.as_secs_f64() * 1e3;
         taken.private += private;
         taken.guest += guest;
         taken.large += large;
-        processes.extend(children(pid)?);
     }
     Ok(taken)
+}
+
+/// Milliseconds of processor time that all of a machine's processes have had.
+pub(in crate::bench) fn processor_time(child: &Child) -> Result<f64, TaskError> {
+    let mut sum = 0.0;
+    for pid in processes(child)? {
+        let clock = clock_getcpuclockid(nix::unistd::Pid::from_raw(pid)).and_then(clock_gettime);
+        let cpu = Duration::from(clock.map_err(io::Error::from).at("watch", "a process's clock")?);
+        sum += cpu.as_secs_f64() * 1e3;
+    }
+    Ok(sum)
+}
+
+/// What was started, and all of its descendants.
+fn processes(child: &Child) -> Result<Vec<i32>, TaskError> {
+    let mut all = Vec::new();
+    let mut found = vec![Pid::from_child(child).as_raw_pid()];
+    while let Some(pid) = found.pop() {
+        all.push(pid);
+        found.extend(children(pid)?);
+    }
+    Ok(all)
 }
 
 /// The children of all threads of a process.

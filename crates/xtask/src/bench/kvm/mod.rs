@@ -5,8 +5,8 @@
 //! for them and a real processor does.
 
 mod files;
-mod inside;
-mod machine;
+pub(super) mod inside;
+pub(super) mod machine;
 mod pods;
 mod smaps;
 
