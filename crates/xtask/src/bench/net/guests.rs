@@ -20,7 +20,7 @@ use crate::lab;
 use crate::say;
 use crate::workspace::{Workspace, call};
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -46,11 +46,12 @@ const TAP: &str = "ip -n pod tuntap add dev tap0 mode tap vnet_hdr && ip -n pod 
 const UNWIRE: &str = "ip link delete out; ip netns delete pod";
 
 const ADDRESS: &str = "10.77.0.1:7000";
-/// How often both are measured, after once beforehand, so that everything is in memory.
-const ROUNDS: usize = 3;
+/// How often each work is measured in a machine, after all of it once beforehand, so that everything is in memory and TCP has
+/// found its pace.
+const ROUNDS: usize = 5;
 /// Bytes, and times there and back.
-const MIB: u32 = 32;
-const PINGS: u32 = 1000;
+const MIB: u32 = 16;
+const PINGS: u32 = 500;
 const CHUNK: usize = 128 << 10;
 
 /// What the guest is told, how many units of it are measured, and what one unit is.
@@ -83,6 +84,19 @@ struct Taken {
     packets: f64,
 }
 
+impl Taken {
+    /// From then on, for each of so many units.
+    fn until(&self, after: &Self, amount: u32) -> Self {
+        let of = |what: fn(&Self) -> f64| (what(after) - what(self)) / f64::from(amount);
+        Self {
+            cpu: of(|taken| taken.cpu),
+            exits: of(|taken| taken.exits),
+            device_exits: of(|taken| taken.device_exits),
+            packets: of(|taken| taken.packets),
+        }
+    }
+}
+
 /// Builds what is measured, and measures it in the lab.
 pub(super) fn run(workspace: &Workspace, profile: Profile) -> Result<(), TaskError> {
     let programs = Programs::build(workspace, profile, Flavours::All(Kernel::Own))?;
@@ -108,18 +122,8 @@ pub(super) fn run(workspace: &Workspace, profile: Profile) -> Result<(), TaskErr
 
 /// Measures and judges what a folder in the lab holds: `monitor`, `vmlinux` and `initramfs`.
 pub(super) fn inside(folder: &Path) -> Result<(), TaskError> {
-    let monitors = [Monitor::Ours, Monitor::Qemu];
-    let mut found = [Vec::new(), Vec::new()];
-    for round in 0..=ROUNDS {
-        for (monitor, found) in monitors.into_iter().zip(&mut found) {
-            let taken = wired(folder, monitor)?;
-            if round > 0 {
-                found.push(taken);
-            }
-        }
-    }
     let mut verdict = Verdict::default();
-    let [mine, theirs] = found;
+    let (mine, theirs) = (wired(folder, Monitor::Ours)?, wired(folder, Monitor::Qemu)?);
     for (at, work) in WORK.iter().enumerate() {
         say::title(&format!("the network of a virtual machine, {}", work.name));
         let of = |all: &[[Taken; 3]], what: fn(&Taken) -> f64| {
@@ -159,7 +163,7 @@ pub(super) fn inside(folder: &Path) -> Result<(), TaskError> {
 }
 
 /// One machine with a network that is there for it alone.
-fn wired(folder: &Path, monitor: Monitor) -> Result<[Taken; 3], TaskError> {
+fn wired(folder: &Path, monitor: Monitor) -> Result<Vec<[Taken; 3]>, TaskError> {
     let shell = |script: &str| call(Command::new("sh").args(["-c", script]));
     shell(WIRE)?;
     let taken = match monitor {
@@ -172,7 +176,7 @@ fn wired(folder: &Path, monitor: Monitor) -> Result<[Taken; 3], TaskError> {
 }
 
 /// From its start to its end.
-fn live(folder: &Path, monitor: Monitor) -> Result<[Taken; 3], TaskError> {
+fn live(folder: &Path, monitor: Monitor) -> Result<Vec<[Taken; 3]>, TaskError> {
     let listener = TcpListener::bind(ADDRESS).at("listen at", ADDRESS)?;
     let mut command = command(folder, monitor);
     let program = format!("{monitor:?}");
@@ -211,41 +215,39 @@ fn command(folder: &Path, monitor: Monitor) -> Command {
     }
 }
 
-/// Gives the guest its orders, each once beforehand; what a unit of each took. It resets its machine when the line ends.
-fn converse(listener: &TcpListener, child: &Child) -> Result<[Taken; 3], TaskError> {
+/// Gives the guest its orders, round after round; what a unit of each took. It resets its machine when the line ends.
+fn converse(listener: &TcpListener, child: &Child) -> Result<Vec<[Taken; 3]>, TaskError> {
     let line = "the guest's line";
     wait(listener, child).at("hear the guest at", ADDRESS)?;
     let (mut guest, _) = listener.accept().at("hear the guest at", ADDRESS)?;
     guest.set_nodelay(true).at("use", line)?;
-    let mut all = [since_start(child)?; 3];
-    for (taken, work) in all.iter_mut().zip(&WORK) {
-        order(&mut guest, work, work.amount / 8).at("use", line)?;
-        let before = since_start(child)?;
-        order(&mut guest, work, work.amount).at("use", line)?;
-        let after = since_start(child)?;
-        let of = |what: fn(&Taken) -> f64| (what(&after) - what(&before)) / f64::from(work.amount);
-        *taken = Taken {
-            cpu: of(|taken| taken.cpu),
-            exits: of(|taken| taken.exits),
-            device_exits: of(|taken| taken.device_exits),
-            packets: of(|taken| taken.packets),
-        };
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let mut all = [since_start(child)?; 3];
+        for (taken, work) in all.iter_mut().zip(&WORK) {
+            let before = since_start(child)?;
+            order(&mut guest, work).at("use", line)?;
+            *taken = before.until(&since_start(child)?, work.amount);
+        }
+        if round > 0 {
+            rounds.push(all);
+        }
     }
-    Ok(all)
+    Ok(rounds)
 }
 
 /// Has some work done, and waits for the guest's word that it is.
-fn order(guest: &mut TcpStream, work: &Work, amount: u32) -> std::io::Result<()> {
-    let mut left = usize::try_from(u64::from(amount) * u64::from(work.bytes)).unwrap_or_default();
-    let number = u64::try_from(left).unwrap_or_default().to_le_bytes();
-    guest.write_all(&[&[work.order][..], &number].concat())?;
+fn order(guest: &mut TcpStream, work: &Work) -> io::Result<()> {
+    let all = u64::from(work.amount) * u64::from(work.bytes);
+    guest.write_all(&[&[work.order][..], &all.to_le_bytes()].concat())?;
+    let mut left = usize::try_from(all).unwrap_or_default();
     let mut chunk = vec![0; CHUNK];
     while left > 0 {
         let most = if work.order == b'e' { 1 } else { CHUNK };
         let (now, _) = chunk.split_at_mut(left.min(most));
         left -= match work.order {
             b'g' => match guest.read(now)? {
-                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => read,
             },
             _ => {
