@@ -97,6 +97,9 @@ impl Taken {
     }
 }
 
+/// One of the figures, or what is made of them.
+type Figure = fn(&Taken) -> f64;
+
 /// Builds what is measured, and measures it in the lab.
 pub(super) fn run(workspace: &Workspace, profile: Profile) -> Result<(), TaskError> {
     let programs = Programs::build(workspace, profile, Flavours::All(Kernel::Own))?;
@@ -126,7 +129,7 @@ pub(super) fn inside(folder: &Path) -> Result<(), TaskError> {
     let (mine, theirs) = (wired(folder, Monitor::Ours)?, wired(folder, Monitor::Qemu)?);
     for (at, work) in WORK.iter().enumerate() {
         say::title(&format!("the network of a virtual machine, {}", work.name));
-        let of = |all: &[[Taken; 3]], what: fn(&Taken) -> f64| {
+        let of = |all: &[[Taken; 3]], what: Figure| {
             median(all.iter().filter_map(|run| run.get(at)).map(what).collect())
         };
         say::line(&format!(
@@ -148,7 +151,7 @@ pub(super) fn inside(folder: &Path) -> Result<(), TaskError> {
                 of(all, |taken| taken.packets)
             ));
         }
-        let figures: [(&str, fn(&Taken) -> f64); 4] = [
+        let figures: [(&str, Figure); 4] = [
             ("CPU", |taken| taken.cpu),
             ("exits", |taken| taken.exits),
             ("exits to the monitor", |taken| taken.device_exits),
@@ -245,16 +248,16 @@ fn order(guest: &mut TcpStream, work: &Work) -> io::Result<()> {
     while left > 0 {
         let most = if work.order == b'e' { 1 } else { CHUNK };
         let (now, _) = chunk.split_at_mut(left.min(most));
-        left -= match work.order {
-            b'g' => match guest.read(now)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => read,
-            },
-            _ => {
-                guest.write_all(now)?;
-                now.len()
-            }
+        let moved = if work.order == b'g' {
+            guest.read(now)?
+        } else {
+            guest.write_all(now)?;
+            now.len()
         };
+        if moved == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        left -= moved;
         if work.order == b'e' {
             guest.read_exact(now)?;
         }
