@@ -170,38 +170,6 @@ fn the_exit_code_of_an_app_is_its_services() {
     });
 }
 
-#[test]
-#[ignore = "runs in the lab"]
-fn a_service_that_is_stopped_ends_with_what_its_app_says() {
-    each(&[Can::Namespaces], |flavour| {
-        let rkt = Rkt::new();
-        let script = "trap \"exit 5\" TERM; echo up > /v/up; sleep 1000 & wait";
-        let volume = format!("--volume v,kind=host,source={}", rkt.folder("volume"));
-        let words = format!("{volume} {} --mount volume=v,target=/v -- '{script}'", rkt.shell());
-        // Every process of the unit gets the signal: what holds the pod up must not heed it.
-        let service = Service::new(
-            "stopped",
-            &[
-                "Slice=machine.slice".to_owned(),
-                format!("ExecStart={}", run_line(&rkt, flavour, &words)),
-            ],
-        );
-        service.start();
-        let uuid = started(&rkt);
-        wait::file(&rkt.path("volume/up"));
-        let main = service.main_pid();
-        let line = fs::read_to_string(format!("/proc/{main}/cmdline")).unwrap();
-        assert!(line.contains(&uuid), "{line:?}");
-        tool(&["systemctl", "stop", &service.name]);
-        assert_eq!(
-            (service.show("ExecMainCode"), service.show("ExecMainStatus")),
-            ("1".into(), "5".into())
-        );
-        assert_eq!(rkt.status(&uuid)["state"], "exited");
-        assert_eq!(rkt.status(&uuid)["apps"][0]["exit_code"], 5);
-    });
-}
-
 /// `systemd-run` with these options and rkt's words behind.
 fn transient(rkt: &Rkt, flavour: &Flavour, options: &[&str], words: &[&str]) -> Output {
     let inner = rkt.command(&Rkt::run_words(flavour, words));
