@@ -22,6 +22,7 @@ pub(super) fn add(
     given: &CniResult,
 ) -> Result<Outcome, DriverError> {
     let config = BridgeConfig::read(plugin)?;
+    super::refuse(&plugin.fields(), &[("macspoofchk", config.check_mac)])?;
     let given = with_gateways(given, &config);
     let name = Name::new(&config.bridge)?;
     if config.is_gateway {

@@ -17,7 +17,8 @@ mod veth;
 pub(crate) use error::DriverError;
 
 use crate::cidr::Cidr;
-use crate::config::Plugin;
+use crate::config::kinds::{FirewallBackend, FirewallConfig, IngressPolicy, PortmapConfig};
+use crate::config::{FieldError, Fields, Plugin};
 use crate::name::NetworkName;
 use crate::namespace::PodNamespace;
 use crate::result::CniResult;
@@ -226,7 +227,42 @@ pub(crate) fn change(
     match driver {
         Driver::Tuning => tuning::add(place, plugin, result),
         Driver::Bandwidth => bandwidth::add(place, plugin, result),
+        Driver::Portmap => Ok(refuse_portmap(plugin)?),
+        Driver::Firewall => Ok(refuse_firewall(plugin)?),
         _ => Ok(()),
+    }
+}
+
+/// The rules of all networks forward ports; what a plugin could be told beyond that is not done.
+fn refuse_portmap(plugin: &Plugin) -> Result<(), FieldError> {
+    let (config, fields) = (PortmapConfig::read(plugin)?, plugin.fields());
+    let odd = [
+        ("snat", !config.source_nat),
+        ("masqAll", config.masquerade_all),
+        ("externalSetMarkChain", config.mark_chain.is_some()),
+        ("conditionsV4", !config.conditions_v4.is_empty()),
+        ("conditionsV6", !config.conditions_v6.is_empty()),
+    ];
+    refuse(&fields, &odd)
+}
+
+/// The rules of all networks let their pods' packets pass; what a plugin could be told beyond that is not done.
+fn refuse_firewall(plugin: &Plugin) -> Result<(), FieldError> {
+    let (config, fields) = (FirewallConfig::read(plugin)?, plugin.fields());
+    let odd = [
+        ("backend", config.backend == FirewallBackend::Firewalld),
+        ("ingressPolicy", config.ingress != IngressPolicy::Open),
+    ];
+    refuse(&fields, &odd)
+}
+
+fn refuse(fields: &Fields<'_>, odd: &[(&str, bool)]) -> Result<(), FieldError> {
+    match odd.iter().find(|(_, is_odd)| *is_odd) {
+        Some((name, _)) => {
+            Err(fields
+                .bad(name, "is not supported, but by the plugin itself (\"rkt.program\": true)"))
+        }
+        None => Ok(()),
     }
 }
 
