@@ -16,7 +16,7 @@ pub(crate) struct Need {
     pub(crate) package: &'static str,
 }
 
-const NEEDS: [Need; 21] = [
+const NEEDS: [Need; 23] = [
     // The C code of three dependencies, and the libc that programs are linked with statically.
     Need { what: "cc", package: "gcc" },
     Need { what: "/usr/lib/x86_64-linux-gnu/libc.a", package: "libc6-dev" },
@@ -44,6 +44,8 @@ const NEEDS: [Need; 21] = [
     // Say what is there of networks, and how others write rules.
     Need { what: "ip", package: "iproute2" },
     Need { what: "nft", package: "nftables" },
+    Need { what: "iptables-legacy", package: "iptables" },
+    Need { what: "sysctl", package: "procps" },
     // Gives addresses and names to whom asks.
     Need { what: "dnsmasq", package: "dnsmasq-base" },
     Need { what: "python3", package: "python3" },
