@@ -31,7 +31,6 @@ pub fn run() -> Result<u8, MachineError> {
     let dir = PodDir::current()?;
     let request = configure::refuse(&args)?;
     let mut pod = Pod::read(&dir, &args)?;
-    Parts::check()?;
     dir.ensure_state()?;
     let parent = rustix::process::getpid();
     let (mut network, _) =
