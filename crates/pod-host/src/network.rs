@@ -182,7 +182,7 @@ pub fn leave(uuid: &str, local: Option<&str>, dir: &PodDir, depth: teardown::Dep
         teardown::Pod { uuid, local_config: local_config(local), stage1_root: &stage1_root, dir };
     let failures = teardown::leave(&pod, depth);
     for failure in &failures {
-        log::warn!("networking: {}", pod_net::told(failure));
+        log::warn!("networking: {}", sys::cause::chain(failure));
     }
     failures.len()
 }
@@ -195,7 +195,7 @@ pub fn collect(uuid: &str, local: Option<&str>, dir: &PodDir) {
     // Pods that run are next to the folder of those that do not.
     let Some(pods) = dir.path().parent().and_then(Path::parent) else { return };
     for failure in pod_net::collect::collect(&pod, &pods.join("run")) {
-        log::warn!("networking: {}", pod_net::told(&failure));
+        log::warn!("networking: {}", sys::cause::chain(&failure));
     }
 }
 
@@ -217,7 +217,7 @@ pub fn check() -> Result<u8, RunError> {
     };
     let mut wrong = pod_net::health::check(&pod)?.into_iter();
     let Some(first) = wrong.next() else { return Ok(0) };
-    let others: Vec<String> = wrong.map(|error| pod_net::told(&error)).collect();
+    let others: Vec<String> = wrong.map(|error| sys::cause::chain(&error)).collect();
     for other in others {
         log::warn!("networking: {other}");
     }

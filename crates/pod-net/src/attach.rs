@@ -7,9 +7,10 @@ use crate::driver::{self, Driver, DriverError, Outcome, Place};
 use crate::flannel::{self, FlannelError, SubnetEnv};
 use crate::lease::Keeper;
 use crate::name::{NetworkName, PluginType};
-use crate::plugin::{Attachment, Call, PluginError, Runner};
+use crate::plugin::{Attachment, Call, PluginError, PluginPath, Runner};
 use crate::result::CniResult;
 use netlink::link::Name;
+use stage1_abi::PodDir;
 use std::path::{Path, PathBuf};
 
 /// Why a pod could not join a network.
@@ -58,9 +59,12 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    /// Plugins that lie where the administrator's networks are configured come before drivers.
-    pub(crate) fn new(runner: Runner, local_config: &Path) -> Self {
-        Self { runner, own_plugins: local_config.join("net.d") }
+    /// Those for a pod of this folder. Plugins that lie where the administrator's networks are configured come before
+    /// drivers.
+    pub(crate) fn new(local_config: &Path, stage1_root: &Path, dir: &PodDir) -> Self {
+        let cni_path = std::env::var_os("CNI_PATH");
+        let path = PluginPath::new(local_config, stage1_root, cni_path.as_deref());
+        Self { runner: Runner::new(path, dir.path()), own_plugins: local_config.join("net.d") }
     }
 
     /// Who does it.

@@ -6,7 +6,7 @@
 use crate::attach::{Hand, Hands};
 use crate::config::{Network, Selected};
 use crate::info;
-use crate::plugin::{PluginError, PluginPath, Runner, ValidAttachment};
+use crate::plugin::{PluginError, ValidAttachment};
 use crate::saved::{self, SavedError};
 use crate::teardown::Pod;
 use crate::version::Version;
@@ -102,9 +102,7 @@ fn try_collect(
     }
     let _alone = lock(pod.local_config, lock::Mode::Exclusive)?;
     let attachments = attachments(living)?;
-    let cni_path = std::env::var_os("CNI_PATH");
-    let path = PluginPath::new(pod.local_config, pod.stage1_root, cni_path.as_deref());
-    let mut hands = Hands::new(Runner::new(path, pod.dir.path()), pod.local_config);
+    let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
     for network in &networks {
         let own = attachments.iter().filter(|(name, _)| name == network.name().as_str());
         let valid: Vec<ValidAttachment> = own.map(|(_, valid)| valid.clone()).collect();

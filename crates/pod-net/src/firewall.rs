@@ -4,6 +4,7 @@
 //! where it is there: by netlink for iptables-nft, by the program for iptables-legacy, which has a lock of its own. What an
 //! administrator's own nft chain drops stays dropped, and is told.
 
+use crate::nat::ATTEMPTS;
 use netlink::nft::{
     AddChain, AddRule, Chain, ChainRecord, Chains, DeleteChain, DeleteRule, Expression, Family,
     Field, FlushChain, Generation, Hook, Policy, Rule, RuleRecord, Rules, State, Status, Table,
@@ -18,7 +19,6 @@ const FILTER: &str = "filter";
 const FORWARD: &str = "FORWARD";
 /// The chain of pods, as iptables names chains.
 const OWN: &str = "RKT-FORWARD";
-const ATTEMPTS: usize = 100;
 
 /// Why packets of a pod cannot be let through.
 #[derive(Debug, thiserror::Error)]
@@ -82,10 +82,6 @@ enum Words {
     Nft,
 }
 
-fn mark(uuid: &str) -> String {
-    format!("rkt {uuid}")
-}
-
 /// Lets packets of a pod with these addresses pass; what an administrator should know.
 pub(crate) fn admit(
     socket: &Socket,
@@ -147,7 +143,7 @@ impl Side {
             }
             rules.push(Rule::new().is(Field::saddr(address), address).accept());
         }
-        rules.into_iter().map(|rule| rule.comment(mark(uuid))).collect()
+        rules.into_iter().map(|rule| rule.comment(crate::mark(uuid))).collect()
     }
 
     fn admit(
@@ -213,7 +209,7 @@ impl Side {
     }
 
     fn dismiss(self, socket: &Socket, uuid: &str) -> Result<(), FirewallError> {
-        let mark = mark(uuid);
+        let mark = crate::mark(uuid);
         for _ in 0..ATTEMPTS {
             let generation = socket.get(&Generation)?.unwrap_or_default();
             let chains = socket.dump(&Chains(Some(self.family)))?;
@@ -286,7 +282,7 @@ impl Side {
         if first.lines().find(|line| line.starts_with("-A ")) != Some(&*jump) {
             self.run(&["-I", FORWARD, "1", "-j", OWN])?;
         }
-        let mark = mark(uuid);
+        let mark = crate::mark(uuid);
         for address in addresses.iter().map(IpAddr::to_string) {
             let append = |words: &[&str]| {
                 let all = [&["-A", OWN, "-m", "comment", "--comment", &mark][..], words].concat();
@@ -309,7 +305,7 @@ impl Side {
 
     fn dismiss_legacy(self, uuid: &str) -> Result<(), FirewallError> {
         let Some(rules) = self.legacy_rules() else { return Ok(()) };
-        let mark = mark(uuid);
+        let mark = crate::mark(uuid);
         let (own, rest): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| rule.contains(&*mark));
         for rule in own {

@@ -7,7 +7,7 @@ use crate::attach::{Hand, Hands};
 use crate::cidr::Cidr;
 use crate::info::{self, InfoError, NetInfo};
 use crate::namespace::{self, PodNamespace};
-use crate::plugin::{Attachment, Call, PluginError, PluginPath, Runner};
+use crate::plugin::{Attachment, Call, PluginError};
 use crate::request::NetworkArgs;
 use crate::saved::{self, SavedError};
 use crate::teardown::Pod;
@@ -88,9 +88,7 @@ pub fn check(pod: &Pod<'_>) -> Result<Vec<HealthError>, HealthError> {
     let namespace = PodNamespace::open(&namespace::path_of(pod.uuid))?;
     let socket = sys::namespace::inside_network(namespace.as_fd(), Socket::route);
     let socket = socket.map_err(HealthError::Enter)??;
-    let cni_path = std::env::var_os("CNI_PATH");
-    let path = PluginPath::new(pod.local_config, pod.stage1_root, cni_path.as_deref());
-    let mut hands = Hands::new(Runner::new(path, pod.dir.path()), pod.local_config);
+    let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
     let mut wrong = Vec::new();
     for info in &infos {
         let looked = check_one(pod, info, &mut hands, (&namespace, &socket));

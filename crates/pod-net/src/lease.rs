@@ -262,7 +262,7 @@ impl Leases {
         self.0.retain_mut(|keeper| match keeper.tend() {
             Ok(()) => true,
             Err(error) => {
-                log::warn!("networking: {}", crate::told(&error));
+                log::warn!("networking: {}", sys::cause::chain(&error));
                 false
             }
         });

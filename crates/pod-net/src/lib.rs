@@ -51,16 +51,7 @@ pub use lease::{Keeper, LeaseError, Leases};
 pub use namespace::PodNamespace;
 pub use setup::{Habitat, JoinError, Joining, PodNetworks, Wanted, begin, join};
 
-use std::error::Error;
-
-/// An error with all its causes, in one line.
-pub fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+/// What all that a pod has on the host is told by: the alias of an interface, the comment of a rule.
+fn mark(uuid: &str) -> String {
+    format!("rkt {uuid}")
 }

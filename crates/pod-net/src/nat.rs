@@ -39,7 +39,7 @@ const PORTS: &str = "ports";
 const PORTS_AT: &str = "ports_at";
 const GATES: &str = "gates";
 /// How often a change is tried while others change the packet filter.
-const ATTEMPTS: usize = 100;
+pub(crate) const ATTEMPTS: usize = 100;
 
 /// Rules that cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -90,15 +90,10 @@ struct Port {
     to: IpAddr,
 }
 
-/// The comment of all that belongs to a pod.
-fn mark(uuid: &str) -> String {
-    format!("rkt {uuid}")
-}
-
 impl Rules {
     /// None yet.
     pub(crate) fn new(uuid: &str) -> Self {
-        Self { mark: mark(uuid), pods: Vec::new(), ports: Vec::new(), gates: Vec::new() }
+        Self { mark: crate::mark(uuid), pods: Vec::new(), ports: Vec::new(), gates: Vec::new() }
     }
 
     /// Hides these addresses behind the host's, or only has answers to packets that were sent to a port of the host, by a
@@ -341,8 +336,6 @@ impl Side {
 
     /// Which of the ports is another pod's.
     fn taken(self, socket: &Socket, rules: &Rules) -> Option<NatError> {
-        let mut change = Transaction::new();
-        self.add_elements(&mut change, rules);
         let known =
             [PORTS, PORTS_AT].into_iter().filter_map(|name| self.elements(socket, name).ok());
         let known: Vec<Vec<u8>> = known.flatten().map(|record| record.element.key).collect();
@@ -485,7 +478,7 @@ pub(crate) fn add(socket: &Socket, host: &Socket, rules: &Rules) -> Result<(), N
 /// Removes whatever rules there are of a pod.
 pub(crate) fn remove(socket: &Socket, uuid: &str) -> Result<(), NatError> {
     for side in SIDES {
-        let led = side.remove(socket, &mark(uuid))?;
+        let led = side.remove(socket, &crate::mark(uuid))?;
         stale::forget_own(socket, &led)?;
     }
     Ok(())

@@ -20,7 +20,6 @@ use crate::lease::Leases;
 use crate::name::NetworkName;
 use crate::namespace::{self, PodNamespace};
 use crate::nat::{self, NatError};
-use crate::plugin::{PluginPath, Runner};
 use crate::ports::Forward;
 use crate::request::NetRequest;
 use crate::result::CniResult;
@@ -139,7 +138,7 @@ impl PodNetworks {
         let written = resolv::write(all)?;
         for network in written.passed_over {
             log::warn!(
-                "networking: DNS of network {network:?} is not used: another network has some, too"
+                "networking: DNS of network \"{network}\" is not used: another network has some, too"
             );
         }
         Some(written.text)
@@ -205,7 +204,7 @@ pub fn begin(wanted: &Wanted<'_>) -> Result<Joining, JoinError> {
     let networks = Networks::load(&wanted.local_config.join("net.d"))?;
     let (selected, warnings) = networks.select(wanted.request)?;
     for warning in warnings {
-        log::warn!("networking: {}", crate::told(&warning));
+        log::warn!("networking: {}", sys::cause::chain(&warning));
     }
     if selected.len() > MOST {
         return Err(JoinError::TooMany);
@@ -224,7 +223,7 @@ pub fn begin(wanted: &Wanted<'_>) -> Result<Joining, JoinError> {
 /// Undoes what there is of a pod's networks: the first cause is what is told.
 fn give_up(wanted: &Wanted<'_>) {
     for error in teardown::leave(&teardown::Pod::of(wanted), Depth::Everything) {
-        log::warn!("networking: {}", crate::told(&error));
+        log::warn!("networking: {}", sys::cause::chain(&error));
     }
 }
 
@@ -236,7 +235,7 @@ impl Joining {
 
     /// Whether it is certain already that no network says where names are looked up.
     pub fn is_silent_about_names(&self, wanted: &Wanted<'_>) -> bool {
-        let hands = hands(wanted);
+        let hands = Hands::new(wanted.local_config, wanted.stage1_root, wanted.dir);
         let plugins = self.selected.iter().flat_map(|selected| selected.network.plugins());
         let mut silent = plugins.map(|plugin| {
             let ours =
@@ -265,13 +264,6 @@ impl Joining {
     }
 }
 
-/// Who does what plugins are for.
-fn hands(wanted: &Wanted<'_>) -> Hands {
-    let cni_path = std::env::var_os("CNI_PATH");
-    let path = PluginPath::new(wanted.local_config, wanted.stage1_root, cni_path.as_deref());
-    Hands::new(Runner::new(path, wanted.dir.path()), wanted.local_config)
-}
-
 /// Says in the pod's folder what is about to be.
 fn record(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<(), JoinError> {
     let path = namespace::path_of(wanted.uuid);
@@ -297,7 +289,7 @@ fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinEr
     let Joining { selected, namespace, pod } = joining;
     let host = Socket::route()?;
     pod.one(&Set::new(Index::LOOPBACK, Settings::new().up()))?;
-    let mut hands = hands(wanted);
+    let mut hands = Hands::new(wanted.local_config, wanted.stage1_root, wanted.dir);
     let wishes = Wishes {
         ports: wanted.forwards.iter().map(PortMapping::from).collect(),
         ..Wishes::default()

@@ -62,7 +62,7 @@ fn forget(
             Ok(flows) => flows,
             // A kernel without this part cannot be asked: flows end by themselves then.
             Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::OPNOTSUPP)) => {
-                log::debug!("flows cannot be forgotten: {}", crate::told(&error));
+                log::debug!("flows cannot be forgotten: {}", sys::cause::chain(&error));
                 return Ok(());
             }
             Err(error) => return Err(error),

@@ -14,7 +14,7 @@ use crate::flannel;
 use crate::info::{self, InfoError, NetInfo};
 use crate::namespace::{self, PodNamespace};
 use crate::nat::{self, NatError};
-use crate::plugin::{Attachment, Call, PluginError, PluginPath, Runner};
+use crate::plugin::{Attachment, Call, PluginError};
 use crate::request::NetworkArgs;
 use crate::saved::{self, SavedError};
 use crate::setup::{NETNS, Wanted};
@@ -202,9 +202,7 @@ fn try_leave_one(
         home: home.as_fd(),
         namespace,
     };
-    let cni_path = std::env::var_os("CNI_PATH");
-    let path = PluginPath::new(pod.local_config, pod.stage1_root, cni_path.as_deref());
-    let mut hands = Hands::new(Runner::new(path, pod.dir.path()), pod.local_config);
+    let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
     let uuid = PodUuid::parse(pod.uuid).ok();
     let args = NetworkArgs::new(info.args.clone());
     let mut results = Vec::new();
@@ -252,7 +250,7 @@ fn try_leave_one(
 /// Deletes the interfaces on the host that say they belong to this pod, should they still be there.
 fn delete_links(uuid: &str) -> Result<(), LeaveError> {
     let host = Socket::route()?;
-    let mark = driver::mark(uuid);
+    let mark = crate::mark(uuid);
     let mut batch = Batch::new();
     for link in host.dump(&All)? {
         // Who was killed right after making it has not marked it yet.

@@ -3,7 +3,7 @@
 //! What goes to the pod waits in the queue of the host's end. What comes from it is redirected to an interface that only
 //! queues, before the host sees it. That one outlives the pair, and has a name that follows from the pod's.
 
-use super::{DriverError, Leaving, Place, host_name, mark};
+use super::{DriverError, Leaving, Place, host_name};
 use crate::config::Plugin;
 use crate::config::kinds::{BandwidthConfig, Rate};
 use crate::result::{CniResult, Interface};
@@ -38,7 +38,7 @@ pub(super) fn add(
         let settings = Settings::new().up().mtu(gate.mtu);
         let mut made = Batch::new();
         made.add(&Create::new(name, Kind::Ifb).settings(settings));
-        made.add(&SetAlias { which: name.into(), alias: mark(place.uuid) });
+        made.add(&SetAlias { which: name.into(), alias: crate::mark(place.uuid) });
         place.host.run(made)?;
         let ifb = place.host.get(&Get::new(name))?;
         let ifb = ifb.ok_or_else(|| DriverError::NoInterface(name.text().into_owned()))?;

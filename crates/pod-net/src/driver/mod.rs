@@ -142,11 +142,6 @@ impl Place<'_> {
     }
 }
 
-/// The alias of what a pod has on the host.
-pub(crate) fn mark(uuid: &str) -> String {
-    format!("rkt {uuid}")
-}
-
 /// A name on the host that only this network of this pod has: the kernel takes fifteen bytes.
 pub(crate) fn host_name(prefix: &str, uuid: &str, number: usize) -> String {
     let first = uuid.split('-').next().unwrap_or(uuid);

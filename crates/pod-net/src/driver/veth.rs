@@ -1,6 +1,6 @@
 //! A pair of interfaces, one of them in the pod.
 
-use super::{DriverError, Place, mark};
+use super::{DriverError, Place};
 use crate::result::{CniResult, Interface};
 use crate::sysctl;
 use netlink::Batch;
@@ -43,7 +43,7 @@ pub(super) fn make(
     let mut batch = Batch::new();
     // Neither end can come up before there are both.
     batch.add(&Create::new(host, Kind::Veth(peer)).settings(settings));
-    batch.add(&SetAlias { which: host.into(), alias: mark(place.uuid) });
+    batch.add(&SetAlias { which: host.into(), alias: crate::mark(place.uuid) });
     batch.add(&Set::new(host, Settings::new().up()));
     let asked = batch.add(&Get::new(host));
     let replies = place.host.run(batch)?;
