@@ -28,6 +28,10 @@ fn enable_ipv6() -> Result<(), PathError> {
     let interfaces = std::fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten();
     for interface in interfaces {
         let name = interface.file_name().to_string_lossy().into_owned();
+        // What is made later has no routes to lose.
+        if matches!(&*name, "all" | "default") {
+            continue;
+        }
         let setting = format!("ipv6/conf/{name}/accept_ra");
         if sysctl::get(&setting).as_deref() == Some("1") {
             sysctl::set_where_there(&setting, "2")?;
