@@ -177,10 +177,7 @@ pub fn leave_as_started(uuid: &str, dir: &PodDir) {
 
 /// Leaves all networks that the pod's folder tells of; the number of failures, each of which was told.
 pub fn leave(uuid: &str, local: Option<&str>, dir: &PodDir, depth: teardown::Depth) -> usize {
-    let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);
-    let pod =
-        teardown::Pod { uuid, local_config: local_config(local), stage1_root: &stage1_root, dir };
-    let failures = teardown::leave(&pod, depth);
+    let failures = with_pod(uuid, local, dir, |pod| teardown::leave(pod, depth));
     for failure in &failures {
         log::warn!("networking: {}", sys::cause::chain(failure));
     }
@@ -189,12 +186,10 @@ pub fn leave(uuid: &str, local: Option<&str>, dir: &PodDir, depth: teardown::Dep
 
 /// Has the programs of a dead pod's networks drop what no living pod beside it needs; what fails is told.
 pub fn collect(uuid: &str, local: Option<&str>, dir: &PodDir) {
-    let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);
-    let pod =
-        teardown::Pod { uuid, local_config: local_config(local), stage1_root: &stage1_root, dir };
     // Pods that run are next to the folder of those that do not.
     let Some(pods) = dir.path().parent().and_then(Path::parent) else { return };
-    for failure in pod_net::collect::collect(&pod, &pods.join("run")) {
+    let living = pods.join("run");
+    for failure in with_pod(uuid, local, dir, |pod| pod_net::collect::collect(pod, &living)) {
         log::warn!("networking: {}", sys::cause::chain(&failure));
     }
 }
@@ -209,19 +204,25 @@ pub fn check() -> Result<u8, RunError> {
     stage1_abi::entry::start_log(args.debug);
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let (dir, uuid) = (PodDir::current()?, args.uuid.to_string());
-    let pod = teardown::Pod {
-        uuid: &uuid,
-        local_config: local_config(args.local_config.as_deref()),
-        stage1_root: &dir.path().join(pod_dir::STAGE1_ROOT),
-        dir: &dir,
-    };
-    let mut wrong = pod_net::health::check(&pod)?.into_iter();
+    let wrong = with_pod(&uuid, args.local_config.as_deref(), &dir, pod_net::health::check)?;
+    let mut wrong = wrong.into_iter();
     let Some(first) = wrong.next() else { return Ok(0) };
     let others: Vec<String> = wrong.map(|error| sys::cause::chain(&error)).collect();
     for other in others {
         log::warn!("networking: {other}");
     }
     Err(first.into())
+}
+
+/// Does something about a pod that has joined networks.
+fn with_pod<T>(
+    uuid: &str,
+    local: Option<&str>,
+    dir: &PodDir,
+    work: impl FnOnce(&teardown::Pod<'_>) -> T,
+) -> T {
+    let stage1_root = dir.path().join(pod_dir::STAGE1_ROOT);
+    work(&teardown::Pod { uuid, local_config: local_config(local), stage1_root: &stage1_root, dir })
 }
 
 fn local_config(said: Option<&str>) -> &Path {

@@ -44,15 +44,7 @@ pub(super) fn add(
         ..Interface::default()
     }];
     interfaces.extend(veth.interfaces(place));
-    let mut result = CniResult {
-        interfaces,
-        ips: given.ips.clone(),
-        routes: given.routes.clone(),
-        dns: if config.dns.is_empty() { given.dns.clone() } else { config.dns },
-    };
-    for ip in &mut result.ips {
-        ip.interface = Some(2);
-    }
+    let result = super::result(interfaces, &given, config.dns);
     Ok(Outcome { result, gate: Some(name), masquerade: config.masquerade })
 }
 

@@ -4,7 +4,7 @@ use super::pod_side::{self, Reach};
 use super::{DriverError, Leaving, Outcome, Place};
 use crate::config::Plugin;
 use crate::config::kinds::{self, DeviceBy, HostDeviceConfig};
-use crate::result::{CniResult, Interface};
+use crate::result::CniResult;
 use netlink::link::{All, Get, Index, Mac, Move, Name, Set, SetAlias, Settings};
 use netlink::{Batch, Socket};
 use std::os::fd::AsFd as _;
@@ -34,20 +34,7 @@ pub(super) fn add(
     place.pod.one(&Set::new(own.index, Settings::new().up()))?;
     pod_side::configure(place, own.index, given, Reach::Direct)?;
     let dns = kinds::dns(&plugin.fields())?;
-    let mut result = CniResult {
-        interfaces: vec![Interface {
-            name: place.interface.text().into_owned(),
-            mac: own.mac.map(|mac| mac.to_string()),
-            sandbox: Some(place.sandbox()),
-            ..Interface::default()
-        }],
-        ips: given.ips.clone(),
-        routes: given.routes.clone(),
-        dns: if dns.is_empty() { given.dns.clone() } else { dns },
-    };
-    for ip in &mut result.ips {
-        ip.interface = Some(0);
-    }
+    let result = super::result(vec![place.own_interface(own.mac)], given, dns);
     Ok(Outcome { result, gate: None, masquerade: false })
 }
 

@@ -21,7 +21,7 @@ use crate::config::kinds::{FirewallBackend, FirewallConfig, IngressPolicy, Portm
 use crate::config::{FieldError, Fields, Plugin};
 use crate::name::NetworkName;
 use crate::namespace::PodNamespace;
-use crate::result::CniResult;
+use crate::result::{AssignedIp, CniResult, Dns, Interface};
 use crate::setup::Habitat;
 use crate::wishes::Wishes;
 use appc::PodUuid;
@@ -122,6 +122,16 @@ impl Place<'_> {
         self.namespace.path().display().to_string()
     }
 
+    /// The pod's interface, as results have it.
+    fn own_interface(&self, mac: Option<Mac>) -> Interface {
+        Interface {
+            name: self.interface_text.to_owned(),
+            mac: mac.map(|mac| mac.to_string()),
+            sandbox: Some(self.sandbox()),
+            ..Interface::default()
+        }
+    }
+
     /// A name on the host that only this network of this pod has.
     pub(crate) fn host_name(&self, prefix: &str) -> Result<Name, DriverError> {
         Ok(Name::new(host_name(prefix, self.uuid, self.number))?)
@@ -166,6 +176,19 @@ fn mac_for(address: IpAddr) -> Option<Mac> {
     let IpAddr::V4(address) = address else { return None };
     let [a, b, c, d] = address.octets();
     Some(Mac([0x0a, 0x58, a, b, c, d]))
+}
+
+/// What a plugin would say: what was allocated belongs to the last of the interfaces, which is the pod's. DNS of the network
+/// stands before the allocator's.
+fn result(interfaces: Vec<Interface>, given: &CniResult, dns: Dns) -> CniResult {
+    let own = interfaces.len().checked_sub(1);
+    let ips = given.ips.iter().map(|ip| AssignedIp { interface: own, ..*ip });
+    CniResult {
+        ips: ips.collect(),
+        interfaces,
+        routes: given.routes.clone(),
+        dns: if dns.is_empty() { given.dns.clone() } else { dns },
+    }
 }
 
 /// What a driver did.

@@ -42,14 +42,6 @@ pub(super) fn add(
     }
     place.host.run(batch)?;
     pod_side::configure(place, veth.pod_index, given, Reach::ThroughGateway)?;
-    let mut result = CniResult {
-        interfaces: veth.interfaces(place).into(),
-        ips: given.ips.clone(),
-        routes: given.routes.clone(),
-        dns: if config.dns.is_empty() { given.dns.clone() } else { config.dns },
-    };
-    for ip in &mut result.ips {
-        ip.interface = Some(1);
-    }
+    let result = super::result(veth.interfaces(place).into(), given, config.dns);
     Ok(Outcome { result, gate: Some(veth.host), masquerade: config.masquerade })
 }

@@ -4,7 +4,7 @@ use super::pod_side::{self, Reach};
 use super::{Driver, DriverError, Outcome, Place};
 use crate::config::Plugin;
 use crate::config::kinds::{self, IpvlanConfig, MacvlanConfig, VlanConfig};
-use crate::result::{CniResult, Dns, Interface};
+use crate::result::{CniResult, Dns};
 use crate::setup::Habitat;
 use netlink::link::{
     Create, Get, Index, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, Name, Settings,
@@ -59,20 +59,7 @@ pub(super) fn add(
     let own = place.pod.get(&Get::new(place.interface))?;
     let own = own.ok_or_else(|| DriverError::NoInterface(place.interface.text().into_owned()))?;
     pod_side::configure(place, own.index, given, Reach::Direct)?;
-    let mut result = CniResult {
-        interfaces: vec![Interface {
-            name: place.interface.text().into_owned(),
-            mac: own.mac.map(|mac| mac.to_string()),
-            sandbox: Some(place.sandbox()),
-            ..Interface::default()
-        }],
-        ips: given.ips.clone(),
-        routes: given.routes.clone(),
-        dns: if wanted.dns.is_empty() { given.dns.clone() } else { wanted.dns },
-    };
-    for ip in &mut result.ips {
-        ip.interface = Some(0);
-    }
+    let result = super::result(vec![place.own_interface(own.mac)], given, wanted.dns);
     Ok(Outcome { result, gate: None, masquerade: false })
 }
 

@@ -70,19 +70,13 @@ pub(super) fn make(
 impl Veth {
     /// The two interfaces, the pod's last.
     pub(super) fn interfaces(&self, place: &Place<'_>) -> [Interface; 2] {
-        let text = |mac: Option<Mac>| mac.map(|mac| mac.to_string());
         [
             Interface {
                 name: self.host.text().into_owned(),
-                mac: text(self.host_mac),
+                mac: self.host_mac.map(|mac| mac.to_string()),
                 ..Interface::default()
             },
-            Interface {
-                name: place.interface.text().into_owned(),
-                mac: text(self.pod_mac),
-                sandbox: Some(place.sandbox()),
-                ..Interface::default()
-            },
+            place.own_interface(self.pod_mac),
         ]
     }
 }
