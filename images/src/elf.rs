@@ -16,6 +16,8 @@ const COUNT: usize = 56;
 const SECTIONS: usize = 40;
 const SECTION_NUMBERS: std::ops::Range<usize> = 58..64;
 const PAGE: usize = 4096;
+/// So many pages of nothing but filler are left out: what is around them is worth a segment of its own.
+const GAP: usize = 16;
 
 /// A kernel that no loader would take.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -44,16 +46,64 @@ impl Segment {
     }
 
     /// The description of the same segment with its content elsewhere in the file.
-    fn moved(&self, offset: usize, size: usize) -> [u8; DESCRIPTION] {
+    fn moved(&self, offset: usize) -> [u8; DESCRIPTION] {
         let mut moved = self.description;
-        for (at, number) in [(8, offset), (32, size)] {
-            put(&mut moved, at, &(number as u64).to_le_bytes());
-        }
+        put(&mut moved, 8, &(offset as u64).to_le_bytes());
         if self.kind == LOAD {
             put(&mut moved, 48, &(PAGE as u64).to_le_bytes());
         }
         moved
     }
+
+    /// A part of this loaded segment, which is at `from` of it; the last part has what memory has beyond the content.
+    fn part(&self, from: usize, size: usize, last: bool) -> Option<Self> {
+        let mut description = self.description;
+        for at in [8, 16, 24] {
+            let moved = quad(&description, at)?.wrapping_add(from);
+            put(&mut description, at, &moved.to_le_bytes());
+        }
+        let memory = quad(&description, 40)?.checked_sub(from)?;
+        put(&mut description, 32, &size.to_le_bytes());
+        put(&mut description, 40, &if last { memory } else { size }.to_le_bytes());
+        Self::new(description)
+    }
+
+    /// What of this loaded segment is worth loading: its content without zeros, since memory is zero before it is filled,
+    /// and without the traps between parts of the text that are aligned to large pages.
+    fn parts(&self, content: &[u8]) -> Option<Vec<Self>> {
+        let mut parts: Vec<(usize, usize)> = Vec::new();
+        // Pages of memory, not of the content.
+        let mut start = 0;
+        while start < content.len() {
+            let next = (start + PAGE - (self.physical + start) % PAGE).min(content.len());
+            let page = content.get(start..next)?;
+            if !filler(page) {
+                match parts.last_mut() {
+                    Some((_, end)) if start - *end < GAP * PAGE => *end = next,
+                    _ => parts.push((start, next)),
+                }
+            }
+            start = next;
+        }
+        if let Some((from, end)) = parts.last_mut() {
+            let last = content.get(*from..*end)?;
+            *end = *from + last.iter().rposition(|byte| *byte != 0)? + 1;
+        } else {
+            // One byte stays at least: what is empty is no segment for some loaders, which then do not see where it ends.
+            parts.push((0, content.len().min(1)));
+        }
+        let count = parts.len();
+        let part = |(index, (from, end)): (usize, &(usize, usize))| {
+            self.part(*from, end - from, index + 1 == count)
+        };
+        parts.iter().enumerate().map(part).collect()
+    }
+}
+
+/// Whether there is nothing but zeros, or nothing but traps.
+fn filler(page: &[u8]) -> bool {
+    const TRAP: u8 = 0xcc;
+    [0, TRAP].iter().any(|filler| page.iter().all(|byte| byte == filler))
 }
 
 /// The segments of a 64-bit ELF file; none if it is no such file.
@@ -74,35 +124,37 @@ pub(crate) fn asks_for_loader(program: &[u8]) -> bool {
 }
 
 /// A kernel with its loaded segments and its notes alone, each from the start of a page: no symbols, no relocations, no
-/// gaps, and no zeros at the end of a segment, since memory is zero before it is filled.
+/// gaps, and nothing that only fills.
 pub(crate) fn loaded(kernel: &[u8]) -> Result<Vec<u8>, BadKernel> {
     rewritten(kernel).ok_or(BadKernel)
 }
 
 fn rewritten(kernel: &[u8]) -> Option<Vec<u8>> {
-    let kept = |segment: &Segment| matches!(segment.kind, LOAD | NOTE);
-    let segments: Vec<Segment> = segments(kernel)?.into_iter().filter(kept).collect();
+    let mut kept = Vec::new();
+    for segment in segments(kernel)? {
+        match segment.kind {
+            LOAD => kept.extend(segment.parts(segment.content(kernel)?)?),
+            NOTE => kept.push(segment),
+            _ => {}
+        }
+    }
     let mut file = kernel.get(..HEADER)?.to_vec();
     put(&mut file, TABLE, &(HEADER as u64).to_le_bytes());
     put(&mut file, SECTIONS, &[0; 8]);
     put(&mut file, SIZE, &u16::try_from(DESCRIPTION).ok()?.to_le_bytes());
-    put(&mut file, COUNT, &u16::try_from(segments.len()).ok()?.to_le_bytes());
+    put(&mut file, COUNT, &u16::try_from(kept.len()).ok()?.to_le_bytes());
     file.get_mut(SECTION_NUMBERS)?.fill(0);
-    file.resize(HEADER.checked_add(segments.len().checked_mul(DESCRIPTION)?)?, 0);
-    for (index, segment) in segments.iter().enumerate() {
-        let mut content = segment.content(kernel)?;
+    file.resize(HEADER.checked_add(kept.len().checked_mul(DESCRIPTION)?)?, 0);
+    for (index, segment) in kept.iter().enumerate() {
         if segment.kind == LOAD {
-            // One byte stays at least: what is empty is no segment for some loaders, which then do not see where it ends.
-            let end = content.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
-            content = content.get(..end.min(content.len()))?;
             // As far into a page of the file as into one of memory.
             file.resize(file.len().checked_next_multiple_of(PAGE)? + segment.physical % PAGE, 0);
         } else {
             file.resize(file.len().checked_next_multiple_of(8)?, 0);
         }
-        let description = segment.moved(file.len(), content.len());
+        let description = segment.moved(file.len());
         put(&mut file, HEADER + index * DESCRIPTION, &description);
-        file.extend_from_slice(content);
+        file.extend_from_slice(segment.content(kernel)?);
     }
     Some(file)
 }

@@ -29,9 +29,10 @@ const GUEST: u32 = 3;
 pub const PORT: u32 = 1;
 /// What the operator wants the guest's kernel to be told besides.
 const EXTRA: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
-/// Words for any kernel: end by a reset that is seen without a device, test and probe nothing that is not there.
+/// Words for any kernel: end by a reset that is seen without a device, test and probe nothing that is not there; and take
+/// memory from right behind the kernel on, not from its end, so that less of it is touched.
 const WORDS: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off \
-    dummy.numdummies=0";
+    movable_node dummy.numdummies=0";
 
 /// Descriptors that the monitor may have at once: the guest's connections, the images of its disk, and what it is made of.
 const DESCRIPTORS: u64 = 512;

@@ -3,15 +3,17 @@
 mod mapped;
 
 use crate::arch::layout;
-use crate::vmm::memory::{Memory, MemoryError};
+use crate::vmm::memory::{LARGE, Memory, MemoryError};
+use linux_loader::elf::{Elf64_Ehdr, Elf64_Phdr, PT_LOAD};
 use linux_loader::loader::KernelLoader;
 use linux_loader::loader::elf::start_info::{
     hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info,
 };
 use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use mapped::Mapped;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use vm_memory::{ByteValued, Bytes, GuestAddress};
 
 /// What the start information begins with.
@@ -21,6 +23,8 @@ const VERSION: u32 = 1;
 const USABLE: u32 = 1;
 const RESERVED: u32 = 2;
 const PAGE: u64 = 4096;
+/// Where no kernel reaches, in bytes: beyond, segments are not looked at.
+const HIGHEST: u64 = 4 << 30;
 
 /// A kernel that cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,10 @@ pub struct Payload {
 pub fn load(memory: &Memory, payload: &Payload, tables: &[u8]) -> Result<u64, BootError> {
     let high = Some(layout::HIGH_START);
     let mut file = Mapped::new(&payload.kernel).map_err(BootError::Read)?;
+    // What is no such file is refused by who loads it.
+    for page in hardly_used(&mut file).unwrap_or_default() {
+        memory.keep_small(page * LARGE);
+    }
     let kernel = Elf::load(memory.guest(), None, &mut file, high).map_err(BootError::Kernel)?;
     drop(file);
     let PvhBootCapability::PvhEntryPresent(entry) = kernel.pvh_boot_cap else {
@@ -83,7 +91,33 @@ pub fn load(memory: &Memory, payload: &Payload, tables: &[u8]) -> Result<u64, Bo
     Ok(entry.0)
 }
 
-/// Puts the initial file system at the end of the low memory; where it is, and its length.
+/// The large pages of which a kernel has only a corner, by number. Behind its end it goes on at once with what it
+/// allocates.
+fn hardly_used(kernel: &mut Mapped) -> io::Result<Vec<u64>> {
+    kernel.rewind()?;
+    let mut header = Elf64_Ehdr::default();
+    kernel.read_exact(header.as_mut_slice())?;
+    kernel.seek(SeekFrom::Start(header.e_phoff))?;
+    let mut filled = BTreeMap::new();
+    for _ in 0..header.e_phnum {
+        let mut segment = Elf64_Phdr::default();
+        kernel.read_exact(segment.as_mut_slice())?;
+        let end = segment.p_paddr.saturating_add(segment.p_memsz).min(HIGHEST);
+        let mut start = segment.p_paddr;
+        while segment.p_type == PT_LOAD && start < end {
+            let page = start / LARGE;
+            let next = ((page + 1) * LARGE).min(end);
+            *filled.entry(page).or_insert(0) += next - start;
+            start = next;
+        }
+    }
+    let last = filled.last_key_value().map(|(page, _)| *page);
+    let little =
+        |(page, bytes): (u64, u64)| (Some(page) != last && bytes < LARGE / 4).then_some(page);
+    Ok(filled.into_iter().filter_map(little).collect())
+}
+
+/// Puts the initial file system behind the kernel; where it is, and its length.
 fn load_initial(
     memory: &Memory,
     files: &[File],
@@ -103,8 +137,9 @@ fn load_initial(
         return Ok(None);
     }
     let room = total.checked_next_multiple_of(PAGE).ok_or(BootError::TooLarge)?;
-    let start = memory.low_end().checked_sub(room).filter(|start| *start >= kernel_end);
-    let start = start.ok_or(BootError::TooLarge)? / PAGE * PAGE;
+    let start = kernel_end.checked_next_multiple_of(PAGE);
+    let fits = |start: &u64| start.checked_add(room).is_some_and(|end| end <= memory.low_end());
+    let start = start.filter(fits).ok_or(BootError::TooLarge)?;
     let mut at = start;
     for (file, size) in files.iter().zip(&sizes).filter(|(_, size)| **size > 0) {
         let count = usize::try_from(*size).map_err(|_| BootError::TooLarge)?;

@@ -2,17 +2,21 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Bytes of a sector.
-pub const SECTOR: u64 = 512;
-/// Where partitions begin, in sectors: as aligned as any page.
-const ALIGNMENT: u64 = 2048;
+/// Bytes of a block, which the table counts in: a page. A guest that may read less reads the table, and looks for all other
+/// kinds of tables, piece by piece.
+pub const BLOCK: u64 = 4096;
+/// The same for what is in memory.
+const ROOM: usize = 4096;
+/// Where partitions begin, in blocks: as aligned as anybody expects.
+const ALIGNMENT: u64 = 256;
 /// Entries of the table, and bytes of one.
 const ENTRIES: usize = 128;
 const ENTRY: usize = 128;
-/// Sectors that the entries take.
-const TABLE: u64 = 32;
+/// Blocks that the entries take.
+const TABLE: u64 = 4;
 /// Bytes of the header that its checksum covers.
 const HEADER: usize = 92;
 /// The type of a partition with Linux's data.
@@ -23,7 +27,7 @@ const DATA: [u8; 16] = *b"\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x
 pub struct Disk {
     /// By first byte, in order.
     parts: Vec<(u64, Part)>,
-    sectors: u64,
+    blocks: u64,
 }
 
 #[derive(Debug)]
@@ -59,25 +63,25 @@ impl Disk {
                 return Err(io::Error::other("a partition must be a regular file"));
             }
             let length = kind.len();
-            let sectors = length.div_ceil(SECTOR).max(1);
-            entry(place, next, next + sectors - 1);
-            parts.push((next * SECTOR, Part::File(file, length)));
-            next = (next + sectors).next_multiple_of(ALIGNMENT);
+            let blocks = length.div_ceil(BLOCK).max(1);
+            entry(place, next, next + blocks - 1);
+            parts.push((next * BLOCK, Part::File(file, length)));
+            next = (next + blocks).next_multiple_of(ALIGNMENT);
         }
         // The copy of the table stands at the end.
-        let sectors = next + TABLE + 1;
+        let blocks = next + TABLE + 1;
         let sum = checksum(&entries);
-        let first = header((1, sectors - 1), 2, sectors, sum);
-        let last = header((sectors - 1, 1), sectors - 1 - TABLE, sectors, sum);
-        let start = [protection(sectors), first, entries.clone()].concat();
+        let first = header((1, blocks - 1), 2, blocks, sum);
+        let last = header((blocks - 1, 1), blocks - 1 - TABLE, blocks, sum);
+        let start = [protection(blocks), first, entries.clone()].concat();
         parts.insert(0, (0, Part::Bytes(start)));
-        parts.push(((sectors - 1 - TABLE) * SECTOR, Part::Bytes([entries, last].concat())));
-        Ok(Self { parts, sectors })
+        parts.push(((blocks - 1 - TABLE) * BLOCK, Part::Bytes([entries, last].concat())));
+        Ok(Self { parts, blocks })
     }
 
-    /// Its size in sectors.
-    pub fn sectors(&self) -> u64 {
-        self.sectors
+    /// Its size in blocks.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// Reads from this byte on. What no file has is zeros.
@@ -85,28 +89,36 @@ impl Disk {
     /// # Errors
     /// A file cannot be read.
     pub fn read(&self, from: u64, into: &mut [u8]) -> io::Result<()> {
-        into.fill(0);
         let end = from.saturating_add(into.len() as u64);
+        let mut gap = from;
         for (start, part) in &self.parts {
             let (low, high) = (from.max(*start), end.min(start.saturating_add(part.len())));
             if low >= high {
                 continue;
             }
-            let range = usize::try_from(low - from).ok().zip(usize::try_from(high - from).ok());
-            let room = range.and_then(|(low, high)| into.get_mut(low..high));
-            let room = room.ok_or(io::ErrorKind::InvalidInput)?;
+            range(into, from, gap..low)?.fill(0);
+            gap = high;
+            let room = range(into, from, low..high)?;
             match part {
                 Part::File(file, _) => file.read_exact_at(room, low - start)?,
                 Part::Bytes(bytes) => {
                     let skip = usize::try_from(low - start).map_err(io::Error::other)?;
-                    for (to, from) in room.iter_mut().zip(bytes.iter().skip(skip)) {
-                        *to = *from;
-                    }
+                    let bytes = bytes.get(skip..).and_then(|bytes| bytes.get(..room.len()));
+                    room.copy_from_slice(bytes.ok_or(io::ErrorKind::InvalidInput)?);
                 }
             }
         }
+        let rest = usize::try_from(gap - from).ok().and_then(|rest| into.get_mut(rest..));
+        rest.unwrap_or_default().fill(0);
         Ok(())
     }
+}
+
+/// The bytes of a range of the disk in what is read from `start` on.
+fn range(into: &mut [u8], start: u64, range: Range<u64>) -> io::Result<&mut [u8]> {
+    let at = |place: u64| place.checked_sub(start).and_then(|at| usize::try_from(at).ok());
+    let range = at(range.start).zip(at(range.end)).map(|(low, high)| low..high);
+    Ok(range.and_then(|range| into.get_mut(range)).ok_or(io::ErrorKind::InvalidInput)?)
 }
 
 fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
@@ -123,15 +135,15 @@ fn entry(into: &mut [u8], first: u64, last: u64) {
     put(into, 40, &last.to_le_bytes());
 }
 
-/// The header of a table at a sector, whose copy is at another; `sum` is the checksum of the entries.
-fn header((own, other): (u64, u64), entries_at: u64, sectors: u64, sum: u32) -> Vec<u8> {
-    let mut bytes = vec![0; 512];
+/// The header of a table at a block, whose copy is at another; `sum` is the checksum of the entries.
+fn header((own, other): (u64, u64), entries_at: u64, blocks: u64, sum: u32) -> Vec<u8> {
+    let mut bytes = vec![0; ROOM];
     put(&mut bytes, 0, b"EFI PART\0\0\x01\0");
     put(&mut bytes, 12, &92_u32.to_le_bytes());
     put(&mut bytes, 24, &own.to_le_bytes());
     put(&mut bytes, 32, &other.to_le_bytes());
     put(&mut bytes, 40, &(2 + TABLE).to_le_bytes());
-    put(&mut bytes, 48, &(sectors - 2 - TABLE).to_le_bytes());
+    put(&mut bytes, 48, &(blocks - 2 - TABLE).to_le_bytes());
     put(&mut bytes, 72, &entries_at.to_le_bytes());
     put(&mut bytes, 80, &128_u32.to_le_bytes());
     put(&mut bytes, 84, &128_u32.to_le_bytes());
@@ -141,10 +153,10 @@ fn header((own, other): (u64, u64), entries_at: u64, sectors: u64, sum: u32) -> 
     bytes
 }
 
-/// The first sector, which tells those who know no other table that the disk is full.
-fn protection(sectors: u64) -> Vec<u8> {
-    let mut bytes = vec![0; 512];
-    let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
+/// The first block, which tells those who know no other table that the disk is full.
+fn protection(blocks: u64) -> Vec<u8> {
+    let mut bytes = vec![0; ROOM];
+    let size = u32::try_from(blocks - 1).unwrap_or(u32::MAX);
     put(&mut bytes, 447, &[0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
     put(&mut bytes, 458, &size.to_le_bytes());
     put(&mut bytes, 510, &[0x55, 0xaa]);
@@ -200,17 +212,18 @@ mod tests {
     #[test]
     fn files_lie_in_partitions() {
         let disk = Disk::new(vec![file(b"one"), file(&[7; 2000])]).unwrap();
-        assert_eq!(disk.sectors(), 3 * ALIGNMENT + TABLE + 1);
+        assert_eq!(disk.blocks(), 3 * ALIGNMENT + TABLE + 1);
         let read = |from: u64, length: usize| {
             let mut bytes = vec![1; length];
             disk.read(from, &mut bytes).unwrap();
             bytes
         };
-        assert_eq!(read(ALIGNMENT * SECTOR - 1, 6), b"\0one\0\0");
-        assert_eq!(read(2 * ALIGNMENT * SECTOR + 1998, 4), b"\x07\x07\0\0");
-        assert_eq!(read(510, 10), b"\x55\xaaEFI PART");
-        assert_eq!(read((disk.sectors() - 1) * SECTOR, 8), b"EFI PART");
-        assert_eq!(read(disk.sectors() * SECTOR, 3), [0; 3]);
+        assert_eq!(read(ALIGNMENT * BLOCK - 1, 6), b"\0one\0\0");
+        assert_eq!(read(2 * ALIGNMENT * BLOCK + 1998, 4), b"\x07\x07\0\0");
+        assert_eq!(read(510, 3), b"\x55\xaa\0");
+        assert_eq!(read(BLOCK - 1, 9), b"\0EFI PART");
+        assert_eq!(read((disk.blocks() - 1) * BLOCK, 8), b"EFI PART");
+        assert_eq!(read(disk.blocks() * BLOCK, 3), [0; 3]);
         assert_eq!(read(u64::MAX, 3), [0; 3]);
         Disk::new((0..129).map(|_| file(b"")).collect()).unwrap_err();
     }

@@ -21,8 +21,8 @@ use vm_memory::{
     GuestRegionMmap,
 };
 
-/// Where large pages begin, in bytes.
-const LARGE: u64 = 2 << 20;
+/// The size of large pages, in bytes.
+pub(crate) const LARGE: u64 = 2 << 20;
 /// The least that a kernel starts in, in bytes.
 const LEAST: u64 = 32 << 20;
 /// The most that addresses are planned for, in bytes.
@@ -100,6 +100,22 @@ impl Memory {
     /// There is no memory.
     pub fn write(&self, bytes: &[u8], at: GuestAddress) -> Result<(), MemoryError> {
         self.guest.write_slice(bytes, at).map_err(|_| MemoryError::Outside(at.0))
+    }
+
+    /// Keeps the large page of this address on small ones: of what is hardly used, a large page takes longer to clear than its
+    /// few parts do to come one by one. Nothing happens where there is no memory.
+    pub fn keep_small(&self, at: u64) {
+        let start = at / LARGE * LARGE;
+        let room = usize::try_from(LARGE).unwrap_or_default();
+        let Ok(page) = self.guest.get_slice(GuestAddress(start), room) else { return };
+        // SAFETY: the slice is within the mapping; advice about page size changes no content.
+        let advised = unsafe {
+            let place = page.ptr_guard_mut();
+            rustix::mm::madvise(place.as_ptr().cast(), room, Advice::LinuxNoHugepage)
+        };
+        if let Err(error) = advised {
+            log::debug!("guest memory stays on large pages: {error}");
+        }
     }
 
     /// Gives it to a machine.

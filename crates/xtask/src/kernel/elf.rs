@@ -1,4 +1,7 @@
-//! What is read of a kernel's ELF file: the note that names its PVH entry, without which a micro-VM cannot start it.
+//! What is read of a kernel's ELF file: the note that names its PVH entry, without which a micro-VM cannot start it, and
+//! where sections are.
+
+use std::ops::Range;
 
 /// The type of the note "Xen" that holds the entry: a 32-bit physical address (XEN_ELFNOTE_PHYS32_ENTRY of the kernel's
 /// xen/interface/elfnote.h).
@@ -38,6 +41,59 @@ fn entry_of(mut notes: &[u8]) -> Option<u32> {
         let next = content.checked_next_multiple_of(4)?.checked_add(start)?;
         notes = notes.get(next..)?;
     }
+}
+
+/// A section whose content is in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Section<'a> {
+    pub(super) name: &'a [u8],
+    /// Where it runs.
+    pub(super) address: u64,
+    pub(super) range: Range<usize>,
+    executable: bool,
+}
+
+impl Section<'_> {
+    /// Where the instruction of an address is in the file.
+    pub(super) fn place_of(&self, address: u64) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(self.address)?).ok()?;
+        let place = self.range.start.checked_add(offset)?;
+        (self.executable && place < self.range.end).then_some(place)
+    }
+}
+
+/// The sections of a 64-bit ELF file that have content; none if it is no such file.
+pub(super) fn sections(file: &[u8]) -> Option<Vec<Section<'_>>> {
+    const EMPTY: u32 = 8;
+    const EXECUTABLE: u64 = 4;
+    if !file.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let table = usize::try_from(quad(file, 40)?).ok()?;
+    let size = usize::from(half(file, 58)?);
+    let header = |index: usize| {
+        let start = table.checked_add(index.checked_mul(size)?)?;
+        file.get(start..start.checked_add(size)?)
+    };
+    let range = |header: &[u8]| {
+        let start = usize::try_from(quad(header, 24)?).ok()?;
+        let end = start.checked_add(usize::try_from(quad(header, 32)?).ok()?)?;
+        (end <= file.len()).then_some(start..end)
+    };
+    let names = file.get(range(header(usize::from(half(file, 62)?))?)?)?;
+    let mut sections = Vec::new();
+    for index in 0..usize::from(half(file, 60)?) {
+        let header = header(index)?;
+        // The first has nothing; what is zeros has no place.
+        if [0, EMPTY].contains(&word(header, 4)?) {
+            continue;
+        }
+        let name = names.get(usize::try_from(word(header, 0)?).ok()?..)?;
+        let name = name.split(|byte| *byte == 0).next()?;
+        let (address, executable) = (quad(header, 16)?, quad(header, 8)? & EXECUTABLE != 0);
+        sections.push(Section { name, address, range: range(header)?, executable });
+    }
+    Some(sections)
 }
 
 fn bytes<const N: usize>(file: &[u8], at: usize) -> Option<[u8; N]> {

@@ -19,7 +19,9 @@ mod modules;
 mod options;
 mod own;
 mod package;
+mod returns;
 mod shelf;
+mod source;
 mod stock;
 
 use crate::error::{At, TaskError};

@@ -2,7 +2,7 @@
 
 use super::package::{self, Package};
 use super::shelf::{Shelf, key};
-use super::{elf, options};
+use super::{elf, options, returns, source};
 use crate::error::{At, TaskError};
 use crate::say;
 use crate::setup::{self, Need};
@@ -15,7 +15,7 @@ use std::time::UNIX_EPOCH;
 const OPTIONS: &str = "images/kernel/linux-6.12.config";
 const SOURCE: &str = "linux-source-6.12";
 /// To be raised when something below changes what is built.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 const NEEDS: [Need; 12] = [
     Need { what: "apt-get", package: "apt" },
@@ -77,6 +77,7 @@ pub(super) fn provide(workspace: &Workspace) -> Result<PathBuf, TaskError> {
             ("recipe", RECIPE),
             ("version", &source.version),
             ("source", &source.sha256),
+            ("edits", &source::edits()),
             ("options", &options::bare(&wanted)),
             ("tools", &tools),
         ])
@@ -112,6 +113,7 @@ fn build(source: &Package, wanted: &str, out: &Path, scratch: &Path) -> Result<(
     tar.arg("-xf").arg(&archive).arg("--strip-components=1").arg("-C").arg(&tree);
     tar.args(TEXTS.map(|names| format!("--exclude={names}")));
     call(tar.args(UNUSED.map(|folder| format!("--exclude=*/{folder}/*.[chS]"))))?;
+    source::edit(&tree)?;
     let make = Make { tree: &tree, date: date(&archive)? };
     let config = configure(&make, wanted, scratch)?;
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
@@ -120,10 +122,12 @@ fn build(source: &Package, wanted: &str, out: &Path, scratch: &Path) -> Result<(
     call(
         Command::new("strip").arg("--strip-all").arg("-o").arg(&kernel).arg(tree.join("vmlinux")),
     )?;
-    let bytes = fs::read(&kernel).at("read", &kernel)?;
-    if let Some(problem) = flaw(&bytes, scratch) {
+    let mut bytes = fs::read(&kernel).at("read", &kernel)?;
+    let written = returns::put(&mut bytes).map_err(str::to_owned);
+    if let Some(problem) = written.err().or_else(|| flaw(&bytes, scratch)) {
         return Err(TaskError::Output { program: "make vmlinux".to_owned(), problem });
     }
+    fs::write(&kernel, &bytes).at("write", &kernel)?;
     let kept = out.join("config");
     fs::write(&kept, config).at("write", &kept)
 }

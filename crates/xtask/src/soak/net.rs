@@ -10,10 +10,13 @@ use crate::say;
 use crate::workspace::Workspace;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::panic::resume_unwind;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// What calls itself once it is on a host of its own.
@@ -22,6 +25,12 @@ pub(super) const INSIDE: &str = "net--inside";
 const DEATHS: u64 = 100;
 const PODS: usize = 200;
 const CALLERS: usize = 4;
+/// The longest that a caller may wait for the lock of a network, in milliseconds.
+const LONGEST_WAIT: f64 = 50.0;
+/// How often one more caller asks for it.
+const ASKED: Duration = Duration::from_millis(2);
+/// Where a network's leases and their lock are.
+const LEASES: &str = "/var/lib/cni/networks";
 /// How long the kernel may take apart what is no longer needed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -126,13 +135,31 @@ impl Soak<'_> {
         trace(words, (MARK, &mark), death, &|| self.ground.end_processes())
     }
 
-    /// Starts a crowd, kills it in no order, some of it while it is collected, and looks at what is left.
+    /// Has a crowd join and leave, and looks at what is left, and at how long a caller waited for the network.
     fn crowd(&self, net: &str) -> Result<Vec<String>, TaskError> {
         say::title(&format!("{PODS} pods on network {net}, {CALLERS} callers"));
         let stage1 = self.ground.stage1("nspawn");
         self.ground.rkt(&["run", &stage1, &format!("--net={net}"), &self.quick])?;
         self.ground.rkt(&COLLECT)?;
         settled(&|state| !state.contains("veth"))?;
+        let (end, over) = channel();
+        let (found, waited) = std::thread::scope(|scope| {
+            let waits = scope.spawn(move || longest_wait(net, &over));
+            let found = self.come_and_go(net);
+            drop(end);
+            (found, waits.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let (mut found, waited) = (found?, waited?);
+        say::line(&format!("the longest wait for the network's lock: {waited:.1} ms"));
+        if waited > LONGEST_WAIT {
+            found.push(format!("a caller waited {waited:.0} ms for the network's lock"));
+        }
+        say::line(&format!("{} findings", found.len()));
+        Ok(found)
+    }
+
+    /// Starts a crowd, kills it in no order, some of it while it is collected.
+    fn come_and_go(&self, net: &str) -> Result<Vec<String>, TaskError> {
         let before = host::state()?;
         let (running, times, found) =
             (Mutex::new(Vec::new()), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
@@ -204,7 +231,6 @@ impl Soak<'_> {
         if let Some(now) = settled(&|state| state == before)? {
             found.push(format!("the host was\n{before}\nand is\n{now}"));
         }
-        say::line(&format!("{} findings", found.len()));
         Ok(found)
     }
 
@@ -239,6 +265,19 @@ impl Soak<'_> {
         // One that is about to join has none yet.
         addresses.filter(|ip| !ip.is_empty()).map(str::to_owned).collect()
     }
+}
+
+/// Asks for the lock of a network as one more caller would, again and again; the longest wait, in milliseconds.
+fn longest_wait(net: &str, over: &Receiver<()>) -> Result<f64, TaskError> {
+    let path = Path::new(LEASES).join(net).join("lock");
+    let mut longest = 0.0_f64;
+    while over.recv_timeout(ASKED) == Err(RecvTimeoutError::Timeout) {
+        let file = File::open(&path).at("open", &path)?;
+        let begin = Instant::now();
+        file.lock().at("lock", &path)?;
+        longest = longest.max(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(longest)
 }
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

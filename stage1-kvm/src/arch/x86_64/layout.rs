@@ -5,7 +5,7 @@
 //! 0x0002_0000  command line
 //! 0x0009_fc00  end of the low memory that the kernel may use
 //! 0x000e_0000  ACPI tables
-//! 0x0010_0000  memory, up to 3 GiB: the kernel at 16 MiB, the initial file system at the end
+//! 0x0010_0000  memory, up to 3 GiB: the kernel at 16 MiB, the initial file system behind it
 //! 0xd000_0000  devices, a page each
 //! 0xfec0_0000  interrupt controllers
 //! 0x1_0000_0000  the rest of memory

@@ -21,8 +21,8 @@ pub(in crate::bench) const MEMORY: u16 = 512;
 /// The port that the guest calls.
 const PORT: u32 = 1;
 /// As a pod's machine is told.
-pub(in crate::bench) const LINE: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off quiet \
-                    8250.nr_uarts=0 rkt.port=1";
+pub(in crate::bench) const LINE: &str = "reboot=t panic=-1 cryptomgr.notests random.trust_cpu=on tsc=reliable no_timer_check pci=off \
+                    movable_node quiet 8250.nr_uarts=0 rkt.port=1";
 
 /// The peer, and what it is told for the smallest machine that it makes.
 pub(in crate::bench) const QEMU: [&str; 12] = [
