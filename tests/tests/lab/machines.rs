@@ -273,6 +273,18 @@ fn the_operator_speaks_to_the_guests_kernel() {
 
 #[test]
 #[ignore = "runs in the lab"]
+fn returns_are_guarded_where_the_processor_needs_it() {
+    let rkt = Rkt::new();
+    let image = rkt.shell();
+    let script = "cat /sys/devices/system/cpu/vulnerabilities/retbleed";
+    let mut command = rkt.command(&Rkt::run_words(&KVM, &[&image, "--", script]));
+    command.env("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", "retbleed=unret,force");
+    let output = rkt.finish(&mut command).ok();
+    assert!(output.stdout.contains("untrained return thunk"), "{output:#?}");
+}
+
+#[test]
+#[ignore = "runs in the lab"]
 fn a_container_and_a_machine_share_what_they_run_on() {
     let rkt = Rkt::new();
     let image = rkt.shell();

@@ -15,7 +15,7 @@ const PATCHING: &str = "arch/x86/kernel/alternative.c";
 
 const LAYOUT: &str = "arch/x86/kernel/vmlinux.lds.S";
 
-const EDITS: [Edit; 5] = [
+const EDITS: [Edit; 6] = [
     // Returns are in the file: nothing is to be done unless the processor needs something else.
     Edit {
         file: PATCHING,
@@ -46,6 +46,13 @@ const EDITS: [Edit; 5] = [
         file: LAYOUT,
         old: "__start_bss_decrypted_unused = .;\t\t\t\\\n\t. = ALIGN(PMD_SIZE);",
         new: "__start_bss_decrypted_unused = .;\t\t\t\\\n\t. = ALIGN(PAGE_SIZE);",
+    },
+    // What each processor has of everything: a pod of twenty layers needs more than 28 KiB, and for more than that the kernel
+    // makes room for 2 MiB, and clears 2 MiB to count it by.
+    Edit {
+        file: "include/linux/percpu.h",
+        old: "(28 << PERCPU_DYNAMIC_SIZE_SHIFT)",
+        new: "(128 << PERCPU_DYNAMIC_SIZE_SHIFT)",
     },
 ];
 
