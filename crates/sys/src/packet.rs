@@ -8,6 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub type Hardware = [u8; 6];
 
 /// A socket that hears datagrams of UDP to one port on one interface, and sends any packet of IPv4 there. It never waits.
+///
+/// It is one for all protocols, whose filter lets one of them in: the kernel gives such a socket each packet before traffic
+/// control or another reader of the interface can take it away, and one for a single protocol only what these leave.
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
@@ -36,7 +39,7 @@ impl PacketSocket {
         // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         filter(fd.as_fd(), port)?;
-        let address = address(index, [0; 6]);
+        let address = address(index, [0; 6], libc::ETH_P_ALL);
         // SAFETY: the kernel reads one address of the length that is said, which lives until the call is over.
         let rc = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), LENGTH) };
         if rc == 0 { Ok(Self { fd, index }) } else { Err(io::Error::last_os_error()) }
@@ -47,7 +50,7 @@ impl PacketSocket {
     /// # Errors
     /// The kernel refuses.
     pub fn send(&self, to: Hardware, packet: &[u8]) -> io::Result<()> {
-        let address = address(self.index, to);
+        let address = address(self.index, to, libc::ETH_P_IP);
         // SAFETY: the kernel reads the packet's bytes and one address, of the lengths that are said; both live until the
         // call is over.
         let rc = unsafe {
@@ -69,7 +72,7 @@ impl PacketSocket {
     /// # Errors
     /// The kernel refuses, or the interface is gone.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Hardware)>> {
-        let mut from = address(0, [0; 6]);
+        let mut from = address(0, [0; 6], 0);
         let mut length = LENGTH;
         // SAFETY: the kernel writes at most the buffer's length into it and one address of the length that is said into
         // `from`; both are ours alone and live until the call is over.
@@ -95,14 +98,14 @@ impl PacketSocket {
 
 const LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
 
-fn address(index: i32, hardware: Hardware) -> libc::sockaddr_ll {
+fn address(index: i32, hardware: Hardware, protocol: i32) -> libc::sockaddr_ll {
     let mut sll_addr = [0; 8];
     for (to, from) in sll_addr.iter_mut().zip(hardware) {
         *to = from;
     }
     libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as libc::c_ushort,
-        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_protocol: (protocol as u16).to_be(),
         sll_ifindex: index,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -111,10 +114,17 @@ fn address(index: i32, hardware: Hardware) -> libc::sockaddr_ll {
     }
 }
 
-/// Lets only whole datagrams of UDP to this port in: nothing else on the interface wakes the owner.
+/// Where a filter finds what the kernel knows of a packet: its protocol, and further on its direction.
+const KNOWN: u32 = libc::SKF_AD_OFF as u32;
+
+/// Lets only whole datagrams of UDP to this port in, from others: nothing else on the interface wakes the owner.
 fn filter(socket: BorrowedFd<'_>, port: u16) -> io::Result<()> {
     let word = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut program = [
+        word(0x28, 0, 0, KNOWN + libc::SKF_AD_PROTOCOL as u32),
+        word(0x15, 0, 10, libc::ETH_P_IP as u32),
+        word(0x30, 0, 0, KNOWN + libc::SKF_AD_PKTTYPE as u32),
+        word(0x15, 8, 0, libc::PACKET_OUTGOING.into()),
         // The protocol is UDP, and this is no later part of a datagram.
         word(0x30, 0, 0, 9),
         word(0x15, 0, 6, 17),

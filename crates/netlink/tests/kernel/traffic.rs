@@ -10,9 +10,10 @@ use netlink::traffic::{
 use netlink::{Batch, Errno, Socket};
 use serde_json::json as value;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
+use sys::packet::PacketSocket;
 use testkit::needs;
 
 const NEAR: Index = Index(10);
@@ -131,6 +132,19 @@ fn redirect(classifier: Classifier) {
     let mut heard = String::new();
     accepted.read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "over");
+
+    // Who has a packet socket there hears what passes, but nothing that leaves.
+    let passing = PacketSocket::open(near.0, 68).unwrap();
+    let bind = |address: &'static str| move || UdpSocket::bind(address).unwrap();
+    let (one, other) = (first.run(bind("10.5.0.1:68")), second.run(bind("10.5.0.2:68")));
+    one.send_to(b"there", "10.5.0.2:68").unwrap();
+    let mut buffer = [0; 64];
+    other.recv_from(&mut buffer).unwrap();
+    other.send_to(b"back", "10.5.0.1:68").unwrap();
+    one.recv_from(&mut buffer).unwrap();
+    let (count, _) = passing.receive(&mut buffer).unwrap().expect("it has passed");
+    assert_eq!(buffer[28..count], *b"there");
+    assert_eq!(passing.receive(&mut buffer).unwrap(), None);
 
     let filters = Filters { link: near, parent: Handle::ONLY_FILTERS };
     let seen = socket.dump(&filters).unwrap();
