@@ -9,7 +9,7 @@
 //! sees namespaces come and go, and keeps none alive.
 
 use netlink::Socket;
-use netlink::link::{All, Index};
+use netlink::link::{All, Index, Record};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -78,11 +78,21 @@ impl PodNamespace {
 
     /// The names of the interfaces in it, but for `lo`; none if it cannot be looked at.
     pub fn interfaces(&self) -> Vec<String> {
-        let listed = namespace::inside_network(self.fd.as_fd(), || Socket::route()?.dump(&All));
-        let Ok(Ok(links)) = listed else { return Vec::new() };
+        let all = self.links().unwrap_or_default();
         let all =
-            links.into_iter().filter(|link| link.index != Index::LOOPBACK && link.mac.is_some());
+            all.into_iter().filter(|link| link.index != Index::LOOPBACK && link.mac.is_some());
         all.map(|link| link.name.text().into_owned()).collect()
+    }
+
+    /// What tells whether it has an interface of a name, of whatever kind: yes to all if it cannot be looked at.
+    pub(crate) fn has(&self) -> impl Fn(&str) -> bool + use<> {
+        let all = self.links();
+        move |name| all.as_ref().is_none_or(|all| all.iter().any(|link| link.name.text() == name))
+    }
+
+    fn links(&self) -> Option<Vec<Record>> {
+        let listed = namespace::inside_network(self.fd.as_fd(), || Socket::route()?.dump(&All));
+        listed.ok()?.ok()
     }
 
     /// Where it has its name.

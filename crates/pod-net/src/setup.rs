@@ -146,10 +146,9 @@ impl PodNetworks {
 
     /// The names of its interfaces, in the order of its networks.
     pub fn interfaces(&self) -> Vec<String> {
-        let own = |joined: &Joined| joined.result.interfaces.iter().any(|i| i.sandbox.is_some());
-        let all = self.joined.iter().enumerate();
-        // Older plugins do not say what they made: it is there.
-        all.filter(|(_, one)| own(one) || one.has_programs).map(|(n, _)| interface(n)).collect()
+        let has = self.namespace.has();
+        // Older plugins do not say what they made, and some make nothing: what is there counts.
+        (0..self.joined.len()).map(interface).filter(|name| has(name)).collect()
     }
 
     /// The leases of its addresses, which somebody must tend from now on.
