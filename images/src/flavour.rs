@@ -77,6 +77,11 @@ pub const FLAVOURS: [Flavour; 3] = [
         interface: abi::InterfaceVersion(6),
         entrypoints: &[
             Entrypoint { annotation: abi::CHECK, program: "kvm-check", name: "check" },
+            Entrypoint {
+                annotation: abi::CHECK_NETWORKS,
+                program: "kvm-check-networks",
+                name: "check-networks",
+            },
             Entrypoint { annotation: abi::ENTER, program: "kvm-enter", name: "enter" },
             Entrypoint { annotation: abi::EXPORT, program: "kvm-export", name: "export" },
             Entrypoint { annotation: abi::GC, program: "kvm-gc", name: "gc" },

@@ -103,7 +103,7 @@ fn members_are_roots_and_timeless_and_programs_can_be_executed() {
         expected.extend(["enter", "gc", "run", "stop"].map(|name| format!("rootfs/{name}")));
         // What depends on the host, and what is gone when the machine is.
         let more: &[&str] = match flavour.name {
-            "kvm" => &["check", "export"],
+            "kvm" => &["check", "check-networks", "export"],
             "nspawn" => &["check-networks"],
             _ => &[],
         };

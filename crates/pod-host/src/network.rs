@@ -195,16 +195,17 @@ pub fn collect(uuid: &str, local: Option<&str>, dir: &PodDir) {
 }
 
 /// The `check-networks` entrypoint: whether the networks of the pod whose folder is the working directory are as they were
-/// left.
+/// left. It lives in this.
 ///
 /// # Errors
 /// They are not, or cannot be looked at.
-pub fn check() -> Result<u8, RunError> {
+pub fn check(habitat: Habitat) -> Result<u8, RunError> {
     let args = GcArgs::decode(std::env::args_os().skip(1))?;
     stage1_abi::entry::start_log(args.debug);
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let (dir, uuid) = (PodDir::current()?, args.uuid.to_string());
-    let wrong = with_pod(&uuid, args.local_config.as_deref(), &dir, pod_net::health::check)?;
+    let look = |pod: &teardown::Pod<'_>| pod_net::health::check(pod, habitat);
+    let wrong = with_pod(&uuid, args.local_config.as_deref(), &dir, look)?;
     let mut wrong = wrong.into_iter();
     let Some(first) = wrong.next() else { return Ok(0) };
     let others: Vec<String> = wrong.map(|error| sys::cause::chain(&error)).collect();

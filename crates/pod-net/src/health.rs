@@ -2,6 +2,9 @@
 //!
 //! What we made is looked at by ourselves: the namespace, the interface in it, its addresses. What programs made they are
 //! asked about (`CHECK`), from version 0.4 on. A list with `disableCheck` is passed over.
+//!
+//! The addresses of a machine are its guest's, which could say anything of them: they are not looked at, and a program that
+//! makes interfaces, the first of a list, is not asked, since it would look for the addresses in the namespace.
 
 use crate::attach::{Hand, Hands};
 use crate::cidr::Cidr;
@@ -10,6 +13,7 @@ use crate::namespace::{self, PodNamespace};
 use crate::plugin::{Attachment, Call, PluginError};
 use crate::request::NetworkArgs;
 use crate::saved::{self, SavedError};
+use crate::setup::Habitat;
 use crate::teardown::Pod;
 use netlink::address;
 use netlink::link::{BadName, Get, Name};
@@ -80,7 +84,7 @@ pub enum Ill {
 ///
 /// # Errors
 /// They cannot be looked at.
-pub fn check(pod: &Pod<'_>) -> Result<Vec<HealthError>, HealthError> {
+pub fn check(pod: &Pod<'_>, habitat: Habitat) -> Result<Vec<HealthError>, HealthError> {
     let infos = info::load(pod.dir)?.unwrap_or_default();
     if infos.is_empty() {
         return Ok(Vec::new());
@@ -91,7 +95,7 @@ pub fn check(pod: &Pod<'_>) -> Result<Vec<HealthError>, HealthError> {
     let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
     let mut wrong = Vec::new();
     for info in &infos {
-        let looked = check_one(pod, info, &mut hands, (&namespace, &socket));
+        let looked = check_one((pod, habitat), info, &mut hands, (&namespace, &socket));
         if let Err(cause) = looked {
             wrong.push(HealthError::Network { name: info.name.clone(), cause });
         }
@@ -100,7 +104,7 @@ pub fn check(pod: &Pod<'_>) -> Result<Vec<HealthError>, HealthError> {
 }
 
 fn check_one(
-    pod: &Pod<'_>,
+    (pod, habitat): (&Pod<'_>, Habitat),
     info: &NetInfo,
     hands: &mut Hands,
     (namespace, socket): (&PodNamespace, &Socket),
@@ -109,12 +113,13 @@ fn check_one(
     if !network.is_checked() {
         return Ok(());
     }
-    look(info, socket)?;
+    look(info, socket, habitat)?;
     let (args, wishes) = (NetworkArgs::new(info.args.clone()), saved::wishes(pod.dir));
-    for plugin in network.plugins() {
+    for (number, plugin) in network.plugins().iter().enumerate() {
         let stood_for = saved::stood_for(hands, plugin, pod.uuid);
         let plugin = stood_for.as_ref().unwrap_or(plugin);
-        if hands.of(plugin) != Hand::Program {
+        let gave_addresses = number == 0;
+        if hands.of(plugin) != Hand::Program || (gave_addresses && habitat == Habitat::Machine) {
             continue;
         }
         hands.runner.check(&Call {
@@ -135,7 +140,7 @@ fn check_one(
 }
 
 /// The interface is there, is up and has its addresses. A network without an address may have none of that.
-fn look(info: &NetInfo, socket: &Socket) -> Result<(), Ill> {
+fn look(info: &NetInfo, socket: &Socket, habitat: Habitat) -> Result<(), Ill> {
     let addresses: Vec<IpAddr> =
         [info.ipv4, info.ipv6].into_iter().flatten().map(Cidr::address).collect();
     if addresses.is_empty() {
@@ -146,6 +151,9 @@ fn look(info: &NetInfo, socket: &Socket) -> Result<(), Ill> {
     let record = record.ok_or_else(|| Ill::Gone(interface()))?;
     if !record.is_up() {
         return Err(Ill::Down(interface()));
+    }
+    if habitat == Habitat::Machine {
+        return Ok(());
     }
     let has = socket.dump(&address::All::Of(record.index))?;
     for address in addresses {
