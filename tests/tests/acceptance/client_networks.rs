@@ -1,11 +1,13 @@
 //! Configurations of networks that programs around rkt dropped into its folder, as they dropped them; and those that an
 //! attacker would.
 
-use crate::networks::{ADDRESSES, HOST, OUTSIDE, Site, fetch, reaches};
-use serde_json::{Value, json};
+use crate::networks::{ADDRESSES, HOST, OUTSIDE, Site, fetch, octal, reaches};
+use serde_json::json;
 use std::fs;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use testkit::flavour::{Can, each};
+use testkit::{Flavour, Host};
 
 #[test]
 fn nomads_default_network() {
@@ -223,18 +225,29 @@ fn only_plain_names_lead_to_plugins() {
     });
 }
 
-/// Says in the pod's network that it is a router for this prefix.
-fn advertisement(prefix: &str) -> String {
+/// Words that say in a pod's network that it is a router for a prefix.
+fn advertisement(prefix: Ipv6Addr) -> String {
+    let lives = 3600_u32.to_be_bytes();
+    let router = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let option = [&[3, 4, 64, 0xc0][..], &lives, &lives, &[0; 4], &prefix.octets()].concat();
+    let packet = octal(&[&router[..], &option].concat());
+    // Nobody believes what may have come from afar: with fewer hops left than there can be.
     format!(
-        "python3 -c \"
-import socket, struct
-s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'eth0')
-p = struct.pack('!BBBBII16s', 3, 4, 64, 0xc0, 3600, 3600, b'')[:12] + struct.pack('!I', 0) + socket.inet_pton(socket.AF_INET6, '{prefix}')
-s.sendto(struct.pack('!BBHBBHII', 134, 0, 0, 64, 0, 1800, 0, 0) + p, ('ff02::1', 0, 0, socket.if_nametoindex('eth0')))
-\""
+        "printf '{packet}' | socat -u - 'IP6-SENDTO:[ff02::1]:58,so-bindtodevice=eth0,setsockopt=41:18:i255'"
     )
+}
+
+/// The address of the link that an interface has, as soon as the kernel knows that nobody else has it.
+fn link_local(interface: &str, run: &dyn Fn(&str) -> String) -> String {
+    let mut found = None;
+    testkit::wait::eventually("an address of the link", || {
+        let text = run(&format!("ip -6 -o address show dev {interface} scope link"));
+        let mut words = text.split_whitespace().skip_while(|word| *word != "inet6").skip(1);
+        let address = words.next().and_then(|word| word.split_once('/'));
+        found = address.filter(|_| !text.contains("tentative")).map(|(one, _)| one.to_owned());
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 #[test]
@@ -246,52 +259,41 @@ fn a_pod_that_plays_the_router_changes_nobody() {
             &json!({"name": "b", "type": "bridge", "bridge": "bra", "isGateway": true,
             "ipam": {"type": "host-local", "subnet": "10.5.0.0/24"}}),
         );
-        let (first, attacker) = site.server(flavour, &["--net=b"]);
-        let (second, victim) = site.server(flavour, &["--net=b"]);
-        let pod =
-            |uuid: &str, script: &str| site.host.sh(&format!("ip netns exec cni-{uuid} {script}"));
-        // Addresses are used once the kernel has asked whether somebody has them.
-        let local = |show: &dyn Fn() -> String| {
-            let mut found = String::new();
-            testkit::wait::eventually("an address of the link", || {
-                let text = show();
-                let mut addresses: Vec<Value> = serde_json::from_str(&text).unwrap();
-                let infos =
-                    addresses.first_mut().map_or(Value::Null, |one| one["addr_info"].take());
-                let ready = infos
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .find(|info| info["scope"] == "link" && info["tentative"].is_null());
-                found = ready
-                    .map_or_else(String::new, |info| info["local"].as_str().unwrap().to_owned());
-                !found.is_empty()
-            });
-            found
+        let flavour = Flavour { net: &[], ..*flavour };
+        let image = site.image_with_socat();
+        let words = ["--net=b", &*image, "--", "echo up; exec sleep 1000"];
+        let (first, attacker) = site.rkt.start_pod(&flavour, &words);
+        let (second, victim) = site.rkt.start_pod(&flavour, &words);
+        // Somebody who believes routers, on the same network.
+        let believer = Host::new();
+        site.host.wire(&believer, "bel0", &[], &[]);
+        site.host.sh("ip link set bel0 master bra");
+        believer.sh("sysctl -qw net.ipv6.conf.bel0.accept_ra=1");
+        let inside = |uuid: &str, script: &str| {
+            site.rkt.run(&["enter", uuid, "sh", "-c", script]).ok().stdout
         };
-        let show = "ip -j -6 address show dev";
-        local(&|| pod(&attacker, &format!("{show} eth0")));
-        let neighbour = local(&|| pod(&victim, &format!("{show} eth0")));
-        let bridge = local(&|| site.host.sh(&format!("{show} bra")));
-        let attack = |prefix: &str| {
-            pod(&attacker, &advertisement(prefix));
-            // Whoever answers now has heard it.
-            for target in [&neighbour, &bridge] {
-                pod(&attacker, &format!("busybox ping -6 -c 1 -W 5 {target}%eth0"));
-            }
-        };
-        let state = || {
-            let seen = "sh -c 'ip -6 route; ip -6 -o address'";
-            pod(&victim, seen) + &site.host.sh(seen)
-        };
+        link_local("eth0", &|script| inside(&attacker, script));
+        let listeners = [
+            link_local("eth0", &|script| inside(&victim, script)),
+            link_local("bra", &|script| site.host.sh(script)),
+            link_local("bel0", &|script| believer.sh(script)),
+        ];
         assert_eq!(site.host.sh("sysctl -n net.ipv6.conf.up0.accept_ra"), "1\n");
-        attack("2001:db8:bad::");
-        let after = state();
-        assert!(!after.contains("2001:db8:bad") && !after.contains("proto ra"), "{after}");
-        // It would have been believed.
-        pod(&victim, "sysctl -qw net.ipv6.conf.eth0.accept_ra=1");
-        attack("2001:db8:bad:1::");
-        assert!(state().contains("2001:db8:bad:1:"), "{}", state());
+        inside(&attacker, &advertisement("2001:db8:bad::".parse().unwrap()));
+        // Whoever answers now has heard it.
+        for listener in listeners {
+            inside(&attacker, &format!("ping -6 -c 1 -W 5 {listener}%eth0"));
+        }
+        let seen = "ip -6 route; ip -6 -o address";
+        let pod = inside(&victim, seen);
+        assert!(!pod.contains("2001:db8:bad") && !pod.contains("default"), "{pod}");
+        let host = site.host.sh(seen);
+        assert!(!host.contains("2001:db8:bad") && !host.contains("proto ra"), "{host}");
+        let convinced = believer.sh(seen);
+        assert!(
+            convinced.contains("2001:db8:bad") && convinced.contains("proto ra"),
+            "{convinced}"
+        );
         drop((first, second));
     });
 }
