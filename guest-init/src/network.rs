@@ -4,7 +4,7 @@ use crate::error::InitError;
 use netlink::address::{self, Flags, Prefix};
 use netlink::link::{self, Index, Mac, Name, Record, Settings};
 use netlink::{Batch, Socket, route};
-use pod_proto::config::{Interface, Network, Route};
+use pod_proto::config::{Interface, Network, Route, Setting};
 use std::path::Path;
 use sys::path::At;
 
@@ -32,6 +32,18 @@ pub fn connect(interfaces: &[Interface]) -> Result<(), InitError> {
         describe(&mut batch, *index, interface);
     }
     socket.run(batch)?;
+    Ok(())
+}
+
+/// Sets what the host says of the kernel's network.
+///
+/// # Errors
+/// The kernel has no such setting, or refuses the value.
+pub fn set(settings: &[Setting]) -> Result<(), InitError> {
+    for Setting { path, value } in settings {
+        let path = Path::new("/proc/sys").join(path);
+        std::fs::write(&path, value).at("write", &path)?;
+    }
     Ok(())
 }
 

@@ -64,6 +64,7 @@ pub fn stand<'a>(
     sys::namespace::set_hostname(&config.hostname).doing("cannot set the host name")?;
     sys::namespace::loopback_up().doing("cannot bring the loopback interface up")?;
     crate::network::connect(&config.interfaces)?;
+    crate::network::set(&config.settings)?;
     let previous = rustix::process::umask(Mode::empty());
     images::mount(&words.disk, config)?;
     for share in &config.shares {

@@ -4,7 +4,7 @@
 use crate::error::MachineError;
 use pod_host::{Dialogue as Talk, Pod};
 use pod_net::request::NetRequest;
-use pod_proto::config::{AppConfig, Dialogue, HostsFile, Interface, Seed, Share, Time};
+use pod_proto::config::{AppConfig, Dialogue, HostsFile, Interface, Seed, Setting, Share, Time};
 use pod_proto::{Config, Token, limits};
 use stage1_abi::{DnsMode, PodDir, RunArgs};
 use stage2::{MountPlan, RootFiles};
@@ -26,6 +26,8 @@ pub struct Shown {
     pub plans: Vec<MountPlan>,
     /// Interfaces of the pod's network namespace, which the guest has from then on.
     pub interfaces: Vec<Interface>,
+    /// What the kernel is to be set to about them.
+    pub settings: Vec<Setting>,
 }
 
 /// What the guest is told, and the images that it will find as partitions, in their order.
@@ -114,6 +116,7 @@ pub fn configure(
         hosts,
         resolv,
         interfaces: shown.interfaces,
+        settings: shown.settings,
         kernel_paths: pod.kernel_paths,
         // The guest keeps it to half of its memory.
         writable: u64::MAX,

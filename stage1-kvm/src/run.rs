@@ -12,6 +12,7 @@ use crate::vmm::Ending;
 use jail::Parent;
 use pod_host::network::Habitat;
 use pod_host::{Doing as _, Groups, Leases, Outputs, Pod};
+use pod_proto::config::Setting;
 use rustix::process::Pid;
 use stage1_abi::{PodDir, RunArgs, RuntimeConfig, Switch};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -67,7 +68,9 @@ fn machine_with(
     let plans: Vec<_> = pod.apps.iter().map(|app| app.plan.clone()).collect();
     let (volumes, plans) = Shares::take(&plans, shares::DEVICES)?;
     let shares = volumes.iter().flat_map(Shares::list).collect();
-    let shown = Shown { shares, plans, interfaces: interfaces.clone() };
+    let settings = network.settings().into_iter().map(|(path, value)| Setting { path, value });
+    let settings = settings.collect();
+    let shown = Shown { shares, plans, interfaces: interfaces.clone(), settings };
     let configured = configure::configure(pod, dir, shown, configure::dialogue(pod)?)?;
     let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
     let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

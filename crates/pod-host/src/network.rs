@@ -143,6 +143,14 @@ impl Network {
         }
     }
 
+    /// The settings of the network that its configuration asks for: paths below `/proc/sys` and values, in order.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Joined(networks) => networks.settings(),
+            Self::Host | Self::Loopback | Self::Given(_) | Self::Joining(_) => Vec::new(),
+        }
+    }
+
     /// Where the apps' `/etc/resolv.conf` comes from, given what flags say: what a network says is written to where flags
     /// would have it.
     ///

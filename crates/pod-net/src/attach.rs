@@ -1,7 +1,7 @@
 //! A pod and one network: its plugins in their order, each by a driver of ours or by a program.
 
 use crate::allocate::{self, AllocateError};
-use crate::config::kinds::FlannelConfig;
+use crate::config::kinds::{FlannelConfig, TuningConfig};
 use crate::config::{FieldError, Network, Plugin, Selected};
 use crate::driver::{self, Driver, DriverError, Outcome, Place};
 use crate::flannel::{self, FlannelError, SubnetEnv};
@@ -112,6 +112,8 @@ pub struct Joined {
     pub driver: Option<Driver>,
     /// Whether programs had a part in it, which want to see the result again.
     pub(crate) has_programs: bool,
+    /// Settings that its namespace was given: paths below `/proc/sys` and values.
+    pub(crate) settings: Vec<(String, String)>,
     /// The lease of its address.
     pub(crate) lease: Option<Keeper>,
 }
@@ -132,6 +134,7 @@ pub(crate) fn join(
         forwards: Forwards::Open,
         driver: None,
         has_programs: false,
+        settings: Vec::new(),
         lease: None,
     };
     for (at, plugin) in network.plugins().iter().enumerate() {
@@ -182,6 +185,9 @@ pub(crate) fn join(
                     joined.driver = Some(driver);
                 } else {
                     driver::change(driver, place, plugin, &mut joined.result).map_err(failed)?;
+                    if driver == Driver::Tuning {
+                        joined.settings.extend(TuningConfig::read(plugin)?.sysctl);
+                    }
                 }
             }
         }

@@ -151,6 +151,12 @@ impl PodNetworks {
         (0..self.joined.len()).map(interface).filter(|name| has(name)).collect()
     }
 
+    /// The settings that drivers of ours gave the namespace: paths below `/proc/sys` and values, in order. Where the pod has
+    /// a kernel of its own, they are not in force there yet.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        self.joined.iter().flat_map(|joined| joined.settings.iter().cloned()).collect()
+    }
+
     /// The leases of its addresses, which somebody must tend from now on.
     pub fn leases(&mut self) -> Leases {
         Leases::new(self.joined.iter_mut().filter_map(|joined| joined.lease.take()))

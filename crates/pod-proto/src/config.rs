@@ -26,6 +26,8 @@ pub struct Config {
     pub resolv: Option<String>,
     /// Its network interfaces, besides the loopback interface, which is up.
     pub interfaces: Vec<Interface>,
+    /// What the kernel is set to once these are there, in this order.
+    pub settings: Vec<Setting>,
     /// Whether kernel paths are hidden and read-only.
     pub kernel_paths: KernelPaths,
     /// Bytes that apps may write to their roots and empty volumes, together. The guest keeps it to half of its memory.
@@ -54,6 +56,16 @@ pub struct Interface {
     pub addresses: Vec<Network>,
     /// Further routes that leave by it, in this order.
     pub routes: Vec<Route>,
+}
+
+/// A setting of the kernel's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// Its file: a path below `/proc/sys`, which begins with `net`.
+    pub path: String,
+    /// What is written to it.
+    pub value: String,
 }
 
 /// An address, and how many bits of it are the network's.
@@ -187,6 +199,12 @@ impl Config {
                 return bad("two interfaces of one name or address");
             }
         }
+        if self.settings.len() > limits::SETTINGS {
+            return bad("too many settings of the network");
+        }
+        if !self.settings.iter().all(Setting::is_sound) {
+            return bad("a setting that is none of the network's");
+        }
         if self.time.nanoseconds >= 1_000_000_000 {
             return bad("a second with too many nanoseconds");
         }
@@ -223,6 +241,13 @@ impl Config {
                     && parts.all(|part| matches!(part, Component::Normal(_)))
             }
         }
+    }
+}
+
+impl Setting {
+    fn is_sound(&self) -> bool {
+        let below = self.path.strip_prefix("net/");
+        below.is_some_and(|path| path.split('/').all(is_name))
     }
 }
 

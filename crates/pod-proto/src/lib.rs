@@ -49,4 +49,4 @@ pub use preamble::{Preamble, Stream, Token};
 pub use session::Session;
 
 /// The version of everything in this crate that is seen on the wire.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

@@ -18,6 +18,8 @@ pub const INTERFACE_NAME: usize = 15;
 pub const ADDRESSES: usize = 32;
 /// Routes of one.
 pub const ROUTES: usize = 256;
+/// Settings of the kernel's network.
+pub const SETTINGS: usize = 256;
 /// The least of what may be the largest packet, as IPv4 has it.
 pub const LEAST_MTU: u16 = 68;
 /// Commands that run at once beside the apps, in all of them.

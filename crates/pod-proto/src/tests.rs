@@ -1,7 +1,7 @@
-//! Round trips, the bytes of version 2, and what a hostile peer may send.
+//! Round trips, the bytes of version 3, and what a hostile peer may send.
 
 use crate::config::{
-    AppConfig, Config, Dialogue, HostsFile, Interface, Network, Route, Seed, Share, Time,
+    AppConfig, Config, Dialogue, HostsFile, Interface, Network, Route, Seed, Setting, Share, Time,
 };
 use crate::frame::{Decoder, HEADER, Message, WireError};
 use crate::limits;
@@ -39,6 +39,10 @@ fn to(text: &str, bits: u8) -> Route {
     Route { to, gateway: None, source: None, metric: None, mtu: None, onlink: false }
 }
 
+fn setting(path: &str) -> Setting {
+    Setting { path: path.into(), value: "7".into() }
+}
+
 fn config() -> Config {
     let rights = r#"{"capabilities":32,"no_new_privileges":true}"#;
     let limits = r#"{"memory":1048576,"cpu_milli":null,"cpu_shares":2,"pids":10}"#;
@@ -64,6 +68,7 @@ fn config() -> Config {
                 Route { metric: Some(9), mtu: Some(1300), ..to("fd01::", 16) },
             ],
         }],
+        settings: vec![setting("net/core/somaxconn")],
         kernel_paths: KernelPaths::Protected,
         writable: 1 << 20,
         shares: vec![Share { tag: "host".into() }],
@@ -219,9 +224,9 @@ fn preambles_come_back() {
     }
 }
 
-/// The wire of version 2. If this fails, so would a peer: make a new version.
+/// The wire of version 3. If this fails, so would a peer: make a new version.
 #[test]
-fn version_2_has_these_bytes() {
+fn version_3_has_these_bytes() {
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let expected: [(FromHost, &str); 8] = [
         (FromHost::Start, "\0\0\0\0\u{2}"),
@@ -269,9 +274,9 @@ fn version_2_has_these_bytes() {
 
     let stream =
         Preamble::Stream { process: Process::Exec(258), stream: Stream::Error, token: TOKEN };
-    let expected = [&b"rktp\x02\0\0\0\x01\x02\x01\0\x02\x01\0\0"[..], &[7; 32]].concat();
+    let expected = [&b"rktp\x03\0\0\0\x01\x02\x01\0\x02\x01\0\0"[..], &[7; 32]].concat();
     assert_eq!(stream.encode().as_slice(), expected);
-    let expected = [&b"rktp\x02\0\0\0"[..], &[0; 40]].concat();
+    let expected = [&b"rktp\x03\0\0\0"[..], &[0; 40]].concat();
     assert_eq!(Preamble::Control.encode().as_slice(), expected);
 }
 
@@ -375,6 +380,12 @@ fn configurations_that_cannot_be_are_refused_on_both_sides() {
     change(&|c| c.shares.push(Share { tag: "..".into() })).unwrap_err();
     change(&|c| c.shares.push(Share { tag: "x".repeat(limits::TAG + 1) })).unwrap_err();
     change(&|c| c.time.nanoseconds = 1_000_000_000).unwrap_err();
+    for bad in ["", "net", "net/", "/net/x", "net//x", "net/../kernel/x", "kernel/x", "net/x\0"] {
+        change(&|c| c.settings = vec![setting(bad)]).unwrap_err();
+    }
+    let eth0 = "net/ipv4/conf/eth0.1/rp_filter";
+    change(&|c| c.settings = vec![setting(eth0); limits::SETTINGS]).unwrap();
+    change(&|c| c.settings = vec![setting(eth0); limits::SETTINGS + 1]).unwrap_err();
 }
 
 #[test]

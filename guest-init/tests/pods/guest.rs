@@ -114,6 +114,7 @@ impl Lab {
             hosts: HostsFile::Default,
             resolv: None,
             interfaces: Vec::new(),
+            settings: Vec::new(),
             kernel_paths: KernelPaths::Protected,
             writable: 8 << 20,
             shares: Vec::new(),

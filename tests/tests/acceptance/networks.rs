@@ -310,6 +310,26 @@ fn kinds_of_interfaces_that_not_every_kernel_has() {
 }
 
 #[test]
+fn settings_of_a_network_hold_in_the_pod() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let tuned = |settings: Value| {
+            let ipam = json!({"type": "host-local", "subnet": "10.1.1.0/24"});
+            let plugins = json!([{"type": "ptp", "ipam": ipam},
+                {"type": "tuning", "mtu": 1300, "sysctl": settings}]);
+            let list = json!({"name": "tuned", "cniVersion": "1.0.0", "plugins": plugins});
+            site.network("1.conflist", &list);
+        };
+        tuned(json!({"net.ipv4.conf.eth0.log_martians": "1", "net/core/somaxconn": "77"}));
+        let show = "cat /sys/class/net/eth0/mtu; cd /proc/sys/net; cat ipv4/conf/eth0/log_martians core/somaxconn";
+        let output = site.pod(flavour, "tuned", show).ok();
+        assert_eq!(output.lines(), ["1300", "1", "77"]);
+        tuned(json!({"net.core.nothing": "1"}));
+        site.pod(flavour, "tuned", "true").refuses("net/core/nothing");
+    });
+}
+
+#[test]
 fn an_address_can_be_asked_for() {
     each(&[Can::Networks], |flavour| {
         let site = Site::new();

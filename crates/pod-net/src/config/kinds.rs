@@ -288,7 +288,7 @@ impl HostDeviceConfig {
 /// Settings of an interface that another plugin has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TuningConfig {
-    /// Names below `net.` and values, in order.
+    /// Paths below `/proc/sys`, all in `net`, and values, in order.
     pub sysctl: Vec<(String, String)>,
     /// The hardware address.
     pub mac: Option<String>,
@@ -309,8 +309,8 @@ impl TuningConfig {
     /// A member has the wrong type, or a setting is none of the network's.
     pub fn read(plugin: &Plugin) -> Result<Self, FieldError> {
         let fields = plugin.fields();
-        let sysctl = fields.map("sysctl")?;
-        for (name, _) in &sysctl {
+        let mut sysctl = fields.map("sysctl")?;
+        for (name, _) in &mut sysctl {
             // `/` and `.` both separate words; a name of an interface may hold dots where `/` separates.
             let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
             let words: Vec<&str> = path.split('/').collect();
@@ -318,6 +318,7 @@ impl TuningConfig {
             if words.first() != Some(&"net") || words.len() < 2 || words.iter().any(odd) {
                 return Err(fields.bad(&format!("sysctl.{name}"), "is not a setting of a network"));
             }
+            *name = path;
         }
         Ok(Self {
             sysctl,

@@ -350,7 +350,7 @@ fn configurations_of_drivers() {
            "promisc":false,"allmulti":false"#,
     )
     .unwrap();
-    assert_eq!(tuning.sysctl[0], ("net.core.somaxconn".into(), "500".into()));
+    assert_eq!(tuning.sysctl[0], ("net/core/somaxconn".into(), "500".into()));
     assert_eq!(
         (tuning.promiscuous, tuning.all_multicast, tuning.queue),
         (None, Some(false), Some(0))

@@ -15,9 +15,7 @@ pub(super) fn add(
 ) -> Result<(), DriverError> {
     let config = TuningConfig::read(plugin)?;
     place.inside(|| {
-        for (name, value) in &config.sysctl {
-            // `.` separates words unless `/` does.
-            let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        for (path, value) in &config.sysctl {
             let path = format!("/proc/sys/{path}");
             std::fs::write(&path, value).at("write", &path)?;
         }
