@@ -184,29 +184,6 @@ pub fn attach(
     nics.collect()
 }
 
-/// Gives interfaces the addresses back that a guest had in their place.
-///
-/// # Errors
-/// The namespace cannot be entered, or the kernel refuses.
-pub fn give_back(namespace: BorrowedFd<'_>, interfaces: &[Interface]) -> Result<(), NetworkError> {
-    let socket = inside_network(namespace, Socket::route).map_err(NetworkError::Enter)??;
-    let mut batch = Batch::new();
-    for interface in interfaces {
-        let Some(link) = socket.get(&link::Get::new(Name::new(&interface.name)?))? else {
-            continue;
-        };
-        for Network { address, bits } in &interface.addresses {
-            let add = address::Add::new(link.index, Prefix::new(*address, *bits));
-            let add = add.flags(address::Flags::NODAD | address::Flags::NOPREFIXROUTE);
-            batch.add_unless(&add, &[Errno::EXIST, Errno::ACCESS, Errno::OPNOTSUPP]);
-        }
-    }
-    if !batch.is_empty() {
-        socket.run(batch)?;
-    }
-    Ok(())
-}
-
 /// Opens the descriptor by which an interface is read, and has the namespace itself have nothing to say on it. In the namespace.
 fn open(socket: &Socket, number: u32, name: &str) -> Result<Attached, NetworkError> {
     let record = find(socket, name)?;

@@ -91,12 +91,6 @@ fn machine_with(
     let result = start((pod, leases), dir, args, (configured, parts, ties));
     end(server);
     groups.remove();
-    if let Some(namespace) = network.namespace() {
-        // Who takes the network apart may look for what it had made.
-        if let Err(error) = network::give_back(namespace, &interfaces) {
-            log::debug!("cannot give the addresses of the pod back: {error}");
-        }
-    }
     result
 }
 

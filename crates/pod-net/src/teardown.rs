@@ -18,8 +18,10 @@ use crate::plugin::{Attachment, Call, PluginError};
 use crate::request::NetworkArgs;
 use crate::saved::{self, SavedError};
 use crate::setup::{NETNS, Wanted};
+use crate::sysctl;
 use appc::PodUuid;
-use netlink::link::{All, BadName, Delete, Name};
+use netlink::address::{self, Flags, Prefix};
+use netlink::link::{All, BadName, Delete, Get, Name};
 use netlink::{Batch, Errno, RequestError, Socket};
 use stage1_abi::{PodDir, PodDirError};
 use std::os::fd::AsFd as _;
@@ -202,6 +204,11 @@ fn try_leave_one(
         home: home.as_fd(),
         namespace,
     };
+    if let Some(namespace) = namespace
+        && let Err(error) = give_back(info, namespace)
+    {
+        log::debug!("networking: {}: {}", info.name, sys::cause::chain(&error));
+    }
     let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
     let uuid = PodUuid::parse(pod.uuid).ok();
     let args = NetworkArgs::new(info.args.clone());
@@ -245,6 +252,30 @@ fn try_leave_one(
         }
     }
     Ok(results)
+}
+
+/// Gives an interface back the addresses that programs gave it, which a machine has had in its place: it is by them that some
+/// find the rules they made.
+fn give_back(info: &NetInfo, namespace: &PodNamespace) -> Result<(), LeaveError> {
+    let Some(result) = &info.result else { return Ok(()) };
+    let setting = format!("ipv6/conf/{}/disable_ipv6", info.ifname);
+    let enter = |error| PathError::new("enter", namespace.path(), error);
+    let socket = sys::namespace::inside_network(namespace.as_fd(), || {
+        sysctl::set_where_there(&setting, "0")?;
+        Ok::<_, LeaveError>(Socket::route()?)
+    });
+    let socket = socket.map_err(enter)??;
+    let Some(link) = socket.get(&Get::new(Name::new(&info.ifname)?))? else { return Ok(()) };
+    let mut batch = Batch::new();
+    for ip in &result.ips {
+        let prefix = Prefix::new(ip.address.address(), ip.address.prefix());
+        let add = address::Add::new(link.index, prefix).flags(Flags::NODAD | Flags::NOPREFIXROUTE);
+        batch.add_unless(&add, &[Errno::EXIST, Errno::ACCESS, Errno::OPNOTSUPP]);
+    }
+    if !batch.is_empty() {
+        socket.run(batch)?;
+    }
+    Ok(())
 }
 
 /// Deletes the interfaces on the host that say they belong to this pod, should they still be there.
