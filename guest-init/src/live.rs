@@ -224,6 +224,11 @@ impl<'a> Life<'a> {
                     log::warn!("cannot set the clock: {error}");
                 }
             }
+            FromHost::Connect(interface) => {
+                if let Err(error) = crate::network::change(&interface) {
+                    log::warn!("cannot change {}: {}", interface.name, sys::cause::chain(&error));
+                }
+            }
             FromHost::Stop(grace) => self.stop(Duration::from_millis(grace.into()))?,
         }
         Ok(())

@@ -3,8 +3,10 @@
 use crate::error::InitError;
 use netlink::address::{self, Flags, Prefix};
 use netlink::link::{self, Index, Mac, Name, Record, Settings};
-use netlink::{Batch, Socket, route};
+use netlink::route::{self, Family, Table};
+use netlink::{Batch, Errno, Socket};
 use pod_proto::config::{Interface, Network, Route, Setting};
+use std::net::IpAddr;
 use std::path::Path;
 use sys::path::At;
 
@@ -33,6 +35,39 @@ pub fn connect(interfaces: &[Interface]) -> Result<(), InitError> {
     }
     socket.run(batch)?;
     Ok(())
+}
+
+/// Gives an interface other addresses and routes in place of those that it has.
+///
+/// # Errors
+/// The machine has no such device, or the kernel refuses something.
+pub fn change(interface: &Interface) -> Result<(), InitError> {
+    let socket = Socket::route()?;
+    let index = device(&socket.dump(&link::All)?, interface)?;
+    let mut batch = Batch::new();
+    for family in [Family::V4, Family::V6] {
+        let all = socket.dump(&route::All { family, table: Some(Table::MAIN) })?;
+        let own = all.into_iter().filter(|route| route.link == Some(index));
+        for route in own.filter(|route| !is_kernels(&route.destination)) {
+            batch.add_unless(&route::Delete(route), &[Errno::SRCH]);
+        }
+    }
+    let had = socket.dump(&address::All::Of(index))?;
+    for found in had.into_iter().filter(|one| one.link == index && !is_kernels(&one.prefix)) {
+        let delete = address::Delete { link: index, prefix: found.prefix };
+        batch.add_unless(&delete, &[Errno::ADDRNOTAVAIL]);
+    }
+    describe(&mut batch, index, interface);
+    socket.run(batch)?;
+    Ok(())
+}
+
+/// Whether the kernel makes this by itself.
+fn is_kernels(prefix: &Prefix) -> bool {
+    match prefix.address {
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
+        IpAddr::V4(_) => false,
+    }
 }
 
 /// Sets what the host says of the kernel's network.

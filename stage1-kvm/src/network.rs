@@ -235,21 +235,51 @@ fn existing(record: &Record, name: &str) -> io::Result<OwnedFd> {
     tap::open_by_number(major, minor)
 }
 
+/// What an interface of a namespace, handed to a machine before, was given since then. The guest has it from now on.
+///
+/// # Errors
+/// It is not there any more, or the kernel refuses something.
+pub fn hand_on(namespace: BorrowedFd<'_>, name: &str) -> Result<Interface, NetworkError> {
+    let interface = look(namespace, [name])?.into_iter().next();
+    let interface = interface.ok_or_else(|| NetworkError::Absent(name.to_owned()))?;
+    let socket = inside_network(namespace, Socket::route).map_err(NetworkError::Enter)??;
+    let mut batch = Batch::new();
+    take(&mut batch, &socket, &find(&socket, name)?, &routes(&socket, Family::V4)?)?;
+    if !batch.is_empty() {
+        socket.run(batch)?;
+    }
+    Ok(interface)
+}
+
+/// Takes its addresses and routes from an interface.
+fn take(
+    batch: &mut Batch,
+    socket: &Socket,
+    record: &Record,
+    routes: &[route::Route],
+) -> Result<(), RequestError> {
+    // It is by its addresses that packets come to an interface of these.
+    if matches!(record.kind.as_deref(), Some("ipvlan" | "ipvtap")) {
+        return Ok(());
+    }
+    let link = record.index;
+    for route in routes.iter().filter(|route| route.link == Some(link)) {
+        batch.add_unless(&route::Delete(route.clone()), &[Errno::SRCH]);
+    }
+    for prefix in addresses(socket, link)? {
+        // It may have gone with another, or with the whole of IPv6.
+        batch.add_unless(&address::Delete { link, prefix }, &[Errno::ADDRNOTAVAIL]);
+    }
+    Ok(())
+}
+
 /// Has each interface and its tap exchange all packets, and takes its addresses and routes from it.
 fn join(socket: &Socket, attached: &[Attached]) -> Result<(), NetworkError> {
     let mut batch = Batch::new();
     let routes = routes(socket, Family::V4)?;
     for one in attached {
         let link = one.record.index;
-        if !matches!(one.record.kind.as_deref(), Some("ipvlan" | "ipvtap")) {
-            for route in routes.iter().filter(|route| route.link == Some(link)) {
-                batch.add_unless(&route::Delete(route.clone()), &[Errno::SRCH]);
-            }
-            for prefix in addresses(socket, link)? {
-                // It may have gone with another, or with the whole of IPv6.
-                batch.add_unless(&address::Delete { link, prefix }, &[Errno::ADDRNOTAVAIL]);
-            }
-        }
+        take(&mut batch, socket, &one.record, &routes)?;
         if let Some(name) = one.beside {
             let found = socket.get(&link::Get::new(name))?;
             let tap = found.ok_or_else(|| NetworkError::Absent(name.text().into_owned()))?.index;

@@ -6,6 +6,7 @@ use crate::error::{GuestError, MachineError};
 use crate::host::door::{self, Door};
 use crate::host::line::{Listener, Word};
 use crate::host::wire::{self, Event, Wire};
+use crate::network;
 use crate::vmm::Ending;
 use pod_host::{Doing as _, Keyboard, Leases, Outputs, Ready, Said, Stream as Output};
 use pod_proto::message::End as Told;
@@ -137,7 +138,9 @@ impl<'a> Supervisor<'a> {
         let mut raw = None;
         let mut alive = true;
         while alive || !self.outputs.done() {
-            self.leases.tend();
+            if let Err(error) = self.tend_leases() {
+                self.give_up(error);
+            }
             let all = match self.wait(&signals, alive) {
                 Ok(all) => all,
                 Err(error) => {
@@ -167,6 +170,29 @@ impl<'a> Supervisor<'a> {
             (_, Some(error)) => Err(error),
             (_, None) => Err(GuestError::Reset.into()),
         }
+    }
+
+    /// Keeps the leases, and tells the guest what comes of it.
+    fn tend_leases(&mut self) -> Result<(), MachineError> {
+        self.leases.tend();
+        for (namespace, name) in self.leases.changed() {
+            let interface = match network::hand_on(namespace, name) {
+                Ok(interface) => interface,
+                Err(error) => {
+                    log::warn!("networking: {name} of the pod stays as it was: {error}");
+                    continue;
+                }
+            };
+            match &mut self.config {
+                Some(config) => {
+                    config.interfaces.iter_mut().filter(|one| one.name == name).for_each(|one| {
+                        one.clone_from(&interface);
+                    });
+                }
+                None => self.wire.say_in_time(&FromHost::Connect(Box::new(interface)))?,
+            }
+        }
+        Ok(())
     }
 
     fn deal(

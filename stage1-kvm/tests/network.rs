@@ -5,7 +5,7 @@
 use pod_proto::config::{Interface, Network, Route};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stage1_kvm::devices::net::Nic;
-use stage1_kvm::network::{attach, look};
+use stage1_kvm::network::{attach, hand_on, look};
 use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
@@ -162,6 +162,13 @@ fn an_interface_is_what_its_maker_left_and_then_the_guests() {
     assert!(pod.ip("link show tap0").contains("mtu 1400"));
     speaks(&outside, &nic);
     // It goes with the descriptor, and the interface stays.
+    // What it is given later is handed on, too.
+    pod.ip("address add 10.9.0.3/24 dev eth0");
+    pod.ip("route add default via 10.9.0.1");
+    let later = hand_on(pod.0.as_fd(), "eth0").unwrap();
+    assert_eq!((later.mac, later.addresses), (OURS, vec![network("10.9.0.3", 24)]));
+    assert_eq!(later.routes.last().unwrap().gateway, gateway);
+    assert_eq!(pod.ip("-oneline address show dev eth0") + &pod.ip("route"), "");
     drop(nic);
     let links = pod.ip("-oneline link show");
     assert!(!links.contains("tap0") && links.contains("eth0"), "{links}");

@@ -63,6 +63,8 @@ pub struct Keeper {
     neighbour: Option<Hardware>,
     /// The address that the interface has.
     address: Option<Cidr>,
+    /// Whether it has got another one, or none, that nobody has asked for yet.
+    changed: bool,
 }
 
 /// What a turn came to.
@@ -92,6 +94,7 @@ impl Keeper {
             start: Instant::now(),
             neighbour: None,
             address: None,
+            changed: false,
         };
         let end = Instant::now() + LIMIT;
         loop {
@@ -218,12 +221,14 @@ impl Keeper {
         );
         driver::give(&self.route_socket()?, self.index, &lease.result())?;
         self.address = Some(lease.address);
+        self.changed = true;
         Ok(())
     }
 
     fn withdraw(&mut self) -> Result<(), LeaseError> {
         if let Some(address) = self.address.take() {
             driver::take(&self.route_socket()?, self.index, address)?;
+            self.changed = true;
         }
         Ok(())
     }
@@ -266,6 +271,16 @@ impl Leases {
                 false
             }
         });
+    }
+
+    /// The interfaces that have other addresses than when this was last asked, or none, each with its namespace: what lives
+    /// in a machine has to be told.
+    pub fn changed(&mut self) -> impl Iterator<Item = (BorrowedFd<'_>, &str)> {
+        let changed = self.0.iter_mut().filter_map(|keeper| {
+            let changed = std::mem::take(&mut keeper.changed);
+            changed.then_some(&*keeper)
+        });
+        changed.map(|keeper| (keeper.namespace.as_fd(), keeper.interface.as_str()))
     }
 
     /// Forgets the leases in a process that is only a copy of the one that keeps them.

@@ -252,7 +252,7 @@ impl Setting {
 }
 
 impl Interface {
-    fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         let odd = |letter: char| letter.is_whitespace() || letter.is_control() || letter == ':';
         let named = is_name(&self.name) && self.name.len() <= limits::INTERFACE_NAME;
         if !named || self.name == "lo" || self.name.contains(odd) {

@@ -32,6 +32,8 @@ pub const SENTENCE: usize = 1024;
 pub const CONFIGURE_BODY: usize = 8 << 20;
 /// Bytes of the body of [`Exec`](crate::FromHost::Exec).
 pub const EXEC_BODY: usize = 1 << 20;
+/// Bytes of the body of [`Connect`](crate::FromHost::Connect).
+pub const CONNECT_BODY: usize = 128 << 10;
 /// Bytes of the body of [`Usage`](crate::FromGuest::Usage).
 pub const USAGE_BODY: usize = 16 << 10;
 /// Bytes of the body of a message with a sentence: a character may take six as JSON writes it.

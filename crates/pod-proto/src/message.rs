@@ -1,6 +1,6 @@
 //! What the two sides say to each other on the control connection.
 
-use crate::config::{Config, Dialogue, Time};
+use crate::config::{Config, Dialogue, Interface, Time};
 use crate::frame::{Kind, Message, WireError};
 use crate::limits;
 use crate::text::{Sentence, Word};
@@ -110,6 +110,8 @@ pub enum FromHost {
     Stop(u32),
     /// Write the files of an app.
     Export(Export),
+    /// An interface that the pod was configured with has these addresses and routes from now on, and no others.
+    Connect(Box<Interface>),
 }
 
 /// From the guest to the host.
@@ -136,7 +138,7 @@ const fn kind(number: u8, name: &'static str, limit: usize) -> Kind {
 }
 
 /// Numbers of the two directions differ, so that a connection that is echoed is noticed at once.
-const HOST_KINDS: [Kind; 9] = [
+const HOST_KINDS: [Kind; 10] = [
     kind(1, "configure", limits::CONFIGURE_BODY),
     kind(2, "start", limits::SMALL_BODY),
     kind(3, "exec", limits::EXEC_BODY),
@@ -146,6 +148,7 @@ const HOST_KINDS: [Kind; 9] = [
     kind(7, "sync-time", limits::SMALL_BODY),
     kind(8, "stop", limits::SMALL_BODY),
     kind(9, "export", limits::SMALL_BODY),
+    kind(10, "connect", limits::CONNECT_BODY),
 ];
 const GUEST_KINDS: [Kind; 7] = [
     kind(129, "ready", limits::SMALL_BODY),
@@ -195,7 +198,8 @@ impl Message for FromHost {
     }
 
     fn kind(&self) -> Kind {
-        let [configure, start, exec, resize, signal, stats, sync_time, stop, export] = HOST_KINDS;
+        let [configure, start, exec, resize, signal, stats, sync_time, stop, export, connect] =
+            HOST_KINDS;
         match self {
             Self::Configure(_) => configure,
             Self::Start => start,
@@ -206,6 +210,7 @@ impl Message for FromHost {
             Self::SyncTime(_) => sync_time,
             Self::Stop(_) => stop,
             Self::Export(_) => export,
+            Self::Connect(_) => connect,
         }
     }
 
@@ -236,6 +241,13 @@ impl Message for FromHost {
             7 => Self::SyncTime(json(kind, body)?),
             8 => Self::Stop(json(kind, body)?),
             9 => Self::Export(json(kind, body)?),
+            10 => {
+                let interface: Box<Interface> = json(kind, body)?;
+                if let Err(problem) = interface.check() {
+                    return bad(kind, problem);
+                }
+                Self::Connect(interface)
+            }
             other => return Err(WireError::Kind(other)),
         })
     }
@@ -250,6 +262,7 @@ impl Message for FromHost {
             Self::SyncTime(time) => text(kind, time),
             Self::Stop(grace) => text(kind, grace),
             Self::Export(export) => text(kind, export),
+            Self::Connect(interface) => text(kind, interface),
             Self::Start | Self::Stats => Ok(Vec::new()),
         }
     }

@@ -109,7 +109,7 @@ impl Session {
                     return Err(wrong("there is no such process"));
                 }
             }
-            FromHost::SyncTime(_) | FromHost::Stop(_) => {}
+            FromHost::SyncTime(_) | FromHost::Stop(_) | FromHost::Connect(_) => {}
         }
         Ok(bytes)
     }

@@ -111,6 +111,7 @@ fn from_host() -> Vec<FromHost> {
         FromHost::SyncTime(Time { seconds: 1, nanoseconds: 2 }),
         FromHost::Stop(10_000),
         export(2),
+        FromHost::Connect(Box::new(config().interfaces.remove(0))),
     ]
 }
 
@@ -228,7 +229,14 @@ fn preambles_come_back() {
 #[test]
 fn version_3_has_these_bytes() {
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let expected: [(FromHost, &str); 8] = [
+    let other = Interface {
+        name: "eth1".into(),
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1400,
+        addresses: vec![network("10.0.0.3", 24)],
+        routes: Vec::new(),
+    };
+    let expected: [(FromHost, &str); 9] = [
         (FromHost::Start, "\0\0\0\0\u{2}"),
         (
             exec(1),
@@ -246,6 +254,11 @@ fn version_3_has_these_bytes() {
         ),
         (FromHost::Stop(10_000), "\u{5}\0\0\0\u{8}10000"),
         (export(2), "\u{10}\0\0\0\t{\"id\":2,\"app\":0}"),
+        (
+            FromHost::Connect(Box::new(other)),
+            "i\0\0\0\n{\"name\":\"eth1\",\"mac\":[2,0,0,0,0,1],\"mtu\":1400,\
+             \"addresses\":[{\"address\":\"10.0.0.3\",\"bits\":24}],\"routes\":[]}",
+        ),
     ];
     for (message, text) in expected {
         assert_eq!(told(&message.encode().unwrap()), text);

@@ -15,13 +15,19 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it. Pods are to renew their leases every three seconds: it takes nothing less.
+    /// Starts it.
     fn start(site: &Site) -> Self {
+        site.outside.sh("ip address add 10.77.0.7/32 dev lo");
+        Self::with(site, "10.99.0.50,10.99.0.60")
+    }
+
+    /// Starts it with these addresses. Pods are to renew their leases every three seconds: it takes nothing less.
+    fn with(site: &Site, addresses: &str) -> Self {
         let log = site.rkt.path("dnsmasq.log");
         fs::write(&log, "").unwrap();
         let running = site.outside.start(&format!(
             "exec dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= --no-hosts \
-             --no-resolv --interface=up0 --bind-interfaces --dhcp-range=10.99.0.50,10.99.0.60,255.255.255.0,2m \
+             --no-resolv --interface=up0 --bind-interfaces --dhcp-range={addresses},255.255.255.0,2m \
              --dhcp-option=option:router,10.99.0.2 --dhcp-option=option:dns-server,10.99.0.2 \
              --dhcp-option=option:domain-name,pods.example --dhcp-option=option:T1,3 --no-ping \
              --dhcp-option=121,10.77.0.0/16,10.99.0.2,0.0.0.0/0,10.99.0.2 \
@@ -31,7 +37,6 @@ impl Server {
         ));
         let server = Self { log, running };
         server.waits_for("started", 1);
-        site.outside.sh("ip address add 10.77.0.7/32 dev lo");
         server
     }
 
@@ -123,6 +128,36 @@ fn a_lease_that_another_network_spoils_is_given_back() {
         site.pod(flavour, "leased,spoilt", "true").refuses("Could not find plugin");
         server.waits_for("DHCPRELEASE(up0)", 1);
         drop(server.running);
+    });
+}
+
+#[test]
+fn a_pod_takes_another_address_when_its_lease_is_over() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let server = Server::start(&site);
+        site.network("1.conf", &network("macvlan", &json!({"master": "up0"})));
+        let (pod, uuid) = site.server(flavour, &["--net=leased"]);
+        let inside = |script: &str| site.rkt.run(&["enter", &uuid, "sh", "-c", script]).ok();
+        let first = inside(ADDRESSES);
+        assert!(first.text().starts_with("eth0 lo eth0 10.99.0."), "{first:#?}");
+        server.running.signal(15);
+        drop(server.running.wait());
+        // It knows of no lease, and has other addresses.
+        fs::remove_file(site.rkt.path("dnsmasq.leases")).unwrap();
+        let server = Server::with(&site, "10.99.0.80,10.99.0.80");
+        server.waits_for("DHCPNAK(up0)", 1);
+        server.waits_for("DHCPACK(up0) 10.99.0.80", 1);
+        wait::eventually("another address", || {
+            inside(ADDRESSES).lines() == ["eth0 lo eth0 10.99.0.80/24"]
+        });
+        reaches(&site.outside, "10.99.0.80:80");
+        let routes = inside("ip route").stdout;
+        for route in ["default via 10.99.0.2 dev eth0", "10.77.0.0/16 via 10.99.0.2 dev eth0"] {
+            assert!(routes.contains(route), "{routes}");
+        }
+        inside("ping -c 1 -W 3 10.77.0.7");
+        drop((pod, server.running));
     });
 }
 
