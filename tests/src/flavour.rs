@@ -9,6 +9,9 @@ pub enum Can {
     Namespaces,
     /// Join networks, and have ports of the host lead to a pod.
     Networks,
+    /// Have the pod's addresses and routes in the network namespace that the host sees. Those of a machine are its guest's: the
+    /// host would answer for them, too, if the namespace had them.
+    ShareAddresses,
     /// Restrict capabilities, kernel paths and privileges.
     Restrict,
     /// Limit memory and processor time.
@@ -55,6 +58,7 @@ pub const NSPAWN: Flavour = Flavour {
         Can::SeveralApps,
         Can::Namespaces,
         Can::Networks,
+        Can::ShareAddresses,
         Can::Restrict,
         Can::Limit,
         Can::HostGroups,

@@ -140,6 +140,10 @@ impl Image {
         let listed = crate::program::tool(&["ldd", path]);
         let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
         for file in std::iter::once(path).chain(libraries) {
+            let name = file.trim_start_matches('/');
+            if self.entries.iter().any(|entry| entry.path == name) {
+                continue;
+            }
             let folders: Vec<&Path> = Path::new(file).ancestors().skip(1).collect();
             for folder in folders.into_iter().rev().filter_map(|f| f.strip_prefix("/").ok()) {
                 let folder = folder.to_str().unwrap();
@@ -149,7 +153,7 @@ impl Image {
                 }
             }
             let bytes = fs::read(file).expect("what is linked is there");
-            self = self.program(file.trim_start_matches('/'), &bytes);
+            self = self.program(name, &bytes);
         }
         self
     }

@@ -5,8 +5,9 @@ use crate::networks::{HOST, OUTSIDE, Site, fetch};
 use crate::plugins::served;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use testkit::Flavour;
 use testkit::flavour::{Can, each};
+use testkit::wait::eventually;
+use testkit::{Flavour, Image};
 
 /// What one side made of a configuration.
 fn made(flavour: &Flavour, plugins: &[Value], program: bool) -> String {
@@ -21,24 +22,31 @@ fn made(flavour: &Flavour, plugins: &[Value], program: bool) -> String {
         .collect();
     site.network("1.conflist", &json!({"name": "n", "cniVersion": "1.0.0", "plugins": plugins}));
     let page = site.page_outside();
-    let (server, uuid) = served(&site, flavour, &["--net=n"]);
-    let inside = format!("ip netns exec cni-{uuid}");
+    // What shows all of an interface, by its path: the shell has applets of these names.
+    let image =
+        site.rkt.image(&Image::shell("shows").with_program("/sbin/ip").with_program("/sbin/tc"));
+    let (server, uuid) = served(&site, flavour, &image, &["--net=n"]);
+    let pod = |script: &str| site.rkt.run(&["enter", &uuid, "sh", "-c", script]).ok().stdout;
+    let host = |script: &str| site.host.sh(script);
     // Interfaces come up behind whoever brought them up.
-    site.host.sh(&format!(
-        "until ! {{ ip address; {inside} ip address; }} | grep -q tentative; do :; done; \
-         for i in $({inside} ls /sys/class/net); do \
-         until {inside} ip -o link show $i | grep -qE 'state (UP|UNKNOWN)'; do :; done; done"
-    ));
+    eventually("addresses that nobody else has", || {
+        !host("/sbin/ip address").contains("tentative")
+            && !pod("/sbin/ip address").contains("tentative")
+    });
+    eventually("interfaces that are up", || {
+        let all = pod("/sbin/ip -o link");
+        all.lines().all(|link| link.contains("state UP") || link.contains("state UNKNOWN"))
+    });
     let mut text = String::new();
-    for (place, prefix) in [("pod", &*inside), ("host", "")] {
+    for (place, run) in [("pod", &pod as &dyn Fn(&str) -> String), ("host", &host)] {
         for command in [
-            "ip -j -d address",
-            "ip -j route",
-            "ip -j -6 route",
-            "tc -j qdisc",
+            "/sbin/ip -j -d address",
+            "/sbin/ip -j route",
+            "/sbin/ip -j -6 route",
+            "/sbin/tc -j qdisc",
             "sysctl -n net.ipv4.ip_forward",
         ] {
-            let said = site.host.sh(&format!("{prefix} {command}"));
+            let said = run(command);
             let value: Value = serde_json::from_str(&said).unwrap();
             writeln!(text, "{place}: {command}").unwrap();
             let items = value.as_array().cloned().unwrap_or_else(|| vec![value]);
