@@ -3,7 +3,7 @@
 
 use crate::guest::{Guest, Lab, command, shell};
 use crate::machine::{boot_in, run};
-use pod_proto::config::{Dialogue, Interface, Network, Route};
+use pod_proto::config::{Dialogue, Interface, Network, Route, Setting};
 use pod_proto::message::End;
 use pod_proto::{FromGuest, FromHost, Process, Stream};
 use serde_json::json;
@@ -324,4 +324,42 @@ fn interfaces_become_what_the_host_says() {
     let absent = [Interface { mac: [2, 0, 0, 0, 0, 9], ..interface(2, 1500) }];
     let error = space.inside(|| guest_init::network::connect(&absent)).unwrap_err();
     assert_eq!(error.to_string(), "the machine has no network device for eth2");
+    // Another address takes the place of all; then there is none.
+    let mut other = Interface { addresses: vec![network("10.9.5.7", 24)], ..wanted[1].clone() };
+    other.routes = vec![Route {
+        to: network("0.0.0.0", 0),
+        gateway: Some("10.9.5.1".parse().unwrap()),
+        ..way
+    }];
+    let shown = || {
+        let addresses = space.ip("-brief address show dev eth1 scope global");
+        let routes = space.ip("-4 route show dev eth1") + &space.ip("-6 route show dev eth1");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let routes = routes.lines().filter(|route| !route.starts_with("fe80:"));
+        let mut routes: Vec<_> = routes.map(|route| words(route)[..3].join(" ")).collect();
+        routes.sort();
+        (words(&addresses).into_iter().skip(2).collect(), routes)
+    };
+    space.inside(|| guest_init::network::change(&other)).unwrap();
+    let routes = ["10.9.5.0/24 proto kernel", "default via 10.9.5.1"].map(str::to_owned);
+    assert_eq!(shown(), (vec!["10.9.5.7/24".to_owned()], routes.to_vec()));
+    (other.addresses, other.routes) = (Vec::new(), Vec::new());
+    space.inside(|| guest_init::network::change(&other)).unwrap();
+    assert_eq!(shown(), (Vec::new(), Vec::new()));
+    assert!(space.ip("-4 route show").contains("10.7.0.0/24 via 10.9.0.1 dev eth0"));
+}
+
+#[test]
+fn settings_are_those_of_the_network() {
+    testkit::needs!(Root);
+    let space = Space::new();
+    let set = |name: &str| {
+        let setting = Setting { path: format!("net/ipv4/conf/lo/{name}"), value: "1".to_owned() };
+        space.inside(|| guest_init::network::set(&[setting]))
+    };
+    set("log_martians").unwrap();
+    let martians = || fs::read_to_string("/proc/sys/net/ipv4/conf/lo/log_martians").unwrap();
+    assert_eq!(space.inside(martians), "1\n");
+    let error = sys::cause::chain(&set("nothing").unwrap_err());
+    assert!(error.contains("/proc/sys/net/ipv4/conf/lo/nothing"), "{error}");
 }
