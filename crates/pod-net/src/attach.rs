@@ -185,11 +185,13 @@ pub(crate) fn join(
                     joined.driver = Some(driver);
                 } else {
                     driver::change(driver, place, plugin, &mut joined.result).map_err(failed)?;
-                    if driver == Driver::Tuning {
-                        joined.settings.extend(TuningConfig::read(plugin)?.sysctl);
-                    }
                 }
             }
+        }
+        // What a program of this type takes is the same.
+        if Driver::named(plugin.kind().as_str()) == Some(Driver::Tuning) {
+            let config = TuningConfig::read(plugin);
+            joined.settings.extend(config.map(|config| config.sysctl).unwrap_or_default());
         }
     }
     Ok(joined)

@@ -151,7 +151,7 @@ impl PodNetworks {
         (0..self.joined.len()).map(interface).filter(|name| has(name)).collect()
     }
 
-    /// The settings that drivers of ours gave the namespace: paths below `/proc/sys` and values, in order. Where the pod has
+    /// The settings that the namespace was given: paths below `/proc/sys` and values, in order. Where the pod has
     /// a kernel of its own, they are not in force there yet.
     pub fn settings(&self) -> Vec<(String, String)> {
         self.joined.iter().flat_map(|joined| joined.settings.iter().cloned()).collect()

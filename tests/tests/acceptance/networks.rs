@@ -313,19 +313,27 @@ fn kinds_of_interfaces_that_not_every_kernel_has() {
 fn settings_of_a_network_hold_in_the_pod() {
     each(&[Can::Networks], |flavour| {
         let site = Site::new();
-        let tuned = |settings: Value| {
+        let tuned = |program: bool, settings: Value| {
             let ipam = json!({"type": "host-local", "subnet": "10.1.1.0/24"});
             let plugins = json!([{"type": "ptp", "ipam": ipam},
-                {"type": "tuning", "mtu": 1300, "sysctl": settings}]);
+                {"type": "tuning", "rkt.program": program, "mtu": 1300, "sysctl": settings}]);
             let list = json!({"name": "tuned", "cniVersion": "1.0.0", "plugins": plugins});
             site.network("1.conflist", &list);
         };
-        tuned(json!({"net.ipv4.conf.eth0.log_martians": "1", "net/core/somaxconn": "77"}));
+        tuned(false, json!({"net.ipv4.conf.eth0.log_martians": "1", "net/core/somaxconn": "77"}));
         let show = "cat /sys/class/net/eth0/mtu; cd /proc/sys/net; cat ipv4/conf/eth0/log_martians core/somaxconn";
         let output = site.pod(flavour, "tuned", show).ok();
         assert_eq!(output.lines(), ["1300", "1", "77"]);
-        tuned(json!({"net.core.nothing": "1"}));
+        tuned(false, json!({"net.core.nothing": "1"}));
         site.pod(flavour, "tuned", "true").refuses("net/core/nothing");
+        // The distribution's plugin does the same.
+        tuned(true, json!({"net.ipv4.conf.eth0.log_martians": "1", "net.core.somaxconn": "78"}));
+        let image = site.image();
+        let words = ["--net=tuned", &*image, "--", show];
+        let words = Rkt::run_words(&Flavour { net: &[], ..*flavour }, &words);
+        let mut command = site.rkt.command(&words);
+        let output = site.rkt.finish(command.env("CNI_PATH", "/usr/lib/cni")).ok();
+        assert_eq!(output.lines(), ["1300", "1", "78"]);
     });
 }
 
