@@ -11,7 +11,7 @@ const USAGE: &str = "usage: cargo xtask lab [OPTIONS of tests/lab/lab.sh] -- COM
 /// Tests below these names run on control groups of version 2, too.
 const ON_VERSION_2: [&str; 3] = ["isolation::", "end_of_pods::", "networks::kinds_of_interfaces"];
 /// Tests below these names run on pods with a kernel of their own, too, of those that any flavour must pass.
-const ON_MACHINES: [&str; 8] = [
+const ON_MACHINES: [&str; 9] = [
     "exit_codes::",
     "lifecycle::",
     "volumes::",
@@ -20,6 +20,7 @@ const ON_MACHINES: [&str; 8] = [
     "networks::ports_are_reached_from_everywhere",
     "networks::both_versions",
     "networks::kinds_of_interfaces",
+    "leases::a_pod_leases",
 ];
 /// Has tests run on pods with a kernel of their own.
 const ON_KVM: &str = "RKT_TEST_FLAVOURS=kvm";
