@@ -153,7 +153,12 @@ impl Mmio {
         self.signal(CHANGED);
     }
 
+    /// Raises the interrupt, unless the guest has not yet taken notice of the last one for the same cause: it looks at its
+    /// queues after it has, and each interrupt costs it two more exits.
     fn signal(&mut self, what: u32) {
+        if self.state.interrupts & what == what {
+            return;
+        }
         self.state.interrupts |= what;
         if let Err(error) = self.interrupt.write(1) {
             log::debug!("cannot signal the guest: {error}");
