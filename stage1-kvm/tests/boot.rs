@@ -97,8 +97,8 @@ fn a_disk_has_a_partition_of_each_file() {
     let sandbox = Rkt::new();
     let own = sandbox.path("initial");
     std::fs::write(&own, initial(READS, &modules())).unwrap();
-    // Whole sectors, so that a partition is as long as its file.
-    let contents = ["layer".repeat(512), "x".repeat(3 << 20)];
+    // Whole blocks, so that a partition is as long as its file.
+    let contents = ["layer".repeat(4096), "x".repeat(3 << 20)];
     let files = [sandbox.file("one", &contents[0]), sandbox.file("two", &contents[1])];
     let (well, said, told) = boot(["256", "1", LINE], &kernel(), &own, &files).unwrap();
     assert!(well, "{said}{told}");

@@ -36,7 +36,8 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-/// Makes entries in any of the folders made so far. What the file system refuses is not there.
+/// Makes entries in any of the folders made so far. What the file system refuses is not there, and nothing is made through a
+/// link, which may lead anywhere.
 fn build(root: &Path, mut bytes: Bytes<'_>) {
     let mut folders = vec![root.to_owned()];
     let mut files: Vec<PathBuf> = Vec::new();
@@ -55,13 +56,14 @@ fn build(root: &Path, mut bytes: Bytes<'_>) {
             }
             2 => {
                 let length = usize::from(bytes.byte());
-                if fs::write(&path, bytes.take(length)).is_ok() {
+                if let Ok(file) = File::create_new(&path) {
+                    let _ = file.write_all_at(bytes.take(length), 0);
                     files.push(path);
                 }
             }
             3 => {
                 // Holes, and content in the middle.
-                if let Ok(file) = File::create(&path) {
+                if let Ok(file) = File::create_new(&path) {
                     let at = u64::from(bytes.half()) * 16;
                     let _ = file.write_all_at(bytes.take(8), at);
                     let _ = file.set_len(at + u64::from(bytes.half()));
