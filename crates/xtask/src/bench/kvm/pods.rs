@@ -19,8 +19,8 @@ const IMAGES: [&str; 2] = ["busybox", "layers20"];
 const ROUNDS: usize = 3;
 /// How much more than a bare boot the first output of an app may take.
 const MOST: f64 = 1.3;
-/// The same until the guest calls. That comes before any output, so what the smallest image takes until then is an upper
-/// bound of it.
+/// The same until the guest calls. That comes before any output, so what the first output of the smallest image takes is an
+/// upper bound of it.
 const MOST_UNTIL_CALLED: f64 = 1.15;
 /// Where their UUIDs are, a line a pod: the image, and the pod.
 const LIST: &str = "pods";

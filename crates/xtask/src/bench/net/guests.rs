@@ -151,20 +151,17 @@ pub(super) fn inside(folder: &Path) -> Result<(), TaskError> {
                 of(all, |taken| taken.packets)
             ));
         }
-        let figures: [(&str, Figure); 3] = [
+        let figures: [(&str, Figure); 5] = [
             ("CPU", |taken| taken.cpu),
             ("exits", |taken| taken.exits),
             ("exits a packet", |taken| taken.exits / taken.packets),
+            ("exits to the monitor", |taken| taken.device_exits),
+            ("exits to the monitor a packet", |taken| taken.device_exits / taken.packets),
         ];
-        let ratio = |figure| of(&mine, figure) / of(&theirs, figure);
         for (what, figure) in figures {
-            let ratio = ratio(figure);
+            let ratio = of(&mine, figure) / of(&theirs, figure);
             verdict.most(&format!("{}: {what} / QEMU", work.name), ratio, MOST, Some(AIM));
         }
-        // The peer waits with interrupts until more packets are there, each of which costs two of these; a round trip is quicker
-        // without.
-        let monitor = ratio(|taken| taken.device_exits / taken.packets);
-        Verdict::show(&format!("{}: exits to the monitor a packet / QEMU", work.name), monitor);
     }
     verdict.end()
 }
