@@ -16,6 +16,10 @@ const COUNT: usize = 56;
 const SECTIONS: usize = 40;
 const SECTION_NUMBERS: std::ops::Range<usize> = 58..64;
 const PAGE: usize = 4096;
+/// The flag of a segment that has instructions.
+const EXECUTABLE: u32 = 1;
+/// The instruction that fills gaps between others.
+const TRAP: u8 = 0xcc;
 /// So many pages of nothing but filler are left out: what is around them is worth a segment of its own.
 const GAP: usize = 16;
 
@@ -31,14 +35,16 @@ struct Segment {
     offset: usize,
     physical: usize,
     size: usize,
+    executable: bool,
 }
 
 impl Segment {
     fn new(description: [u8; DESCRIPTION]) -> Option<Self> {
         let number = |at| quad(&description, at);
         let (offset, physical, size) = (number(8)?, number(24)?, number(32)?);
-        let kind = u32::from_le_bytes(bytes(&description, 0)?);
-        Some(Self { description, kind, offset, physical, size })
+        let word = |at| bytes(&description, at).map(u32::from_le_bytes);
+        let (kind, executable) = (word(0)?, word(4)? & EXECUTABLE != 0);
+        Some(Self { description, kind, offset, physical, size, executable })
     }
 
     fn content<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
@@ -77,7 +83,7 @@ impl Segment {
         while start < content.len() {
             let next = (start + PAGE - (self.physical + start) % PAGE).min(content.len());
             let page = content.get(start..next)?;
-            if !filler(page) {
+            if !self.fills(page) {
                 match parts.last_mut() {
                     Some((_, end)) if start - *end < GAP * PAGE => *end = next,
                     _ => parts.push((start, next)),
@@ -98,12 +104,12 @@ impl Segment {
         };
         parts.iter().enumerate().map(part).collect()
     }
-}
 
-/// Whether there is nothing but zeros, or nothing but traps.
-fn filler(page: &[u8]) -> bool {
-    const TRAP: u8 = 0xcc;
-    [0, TRAP].iter().any(|filler| page.iter().all(|byte| byte == filler))
+    /// Whether there is nothing but zeros on a page, or, where instructions are, nothing but traps.
+    fn fills(&self, page: &[u8]) -> bool {
+        let all = |filler: u8| page.iter().all(|byte| *byte == filler);
+        all(0) || self.executable && all(TRAP)
+    }
 }
 
 /// The segments of a 64-bit ELF file; none if it is no such file.
@@ -238,6 +244,28 @@ mod tests {
             (&[0; 8][..], &[0; 6][..])
         );
         assert_eq!(loaded(&kernel).unwrap(), kernel);
+    }
+
+    #[test]
+    fn what_only_fills_is_left_out() {
+        let gap = |filler: u8, pages| vec![filler; pages * PAGE];
+        let parts = |filler, pages, flags: u32| {
+            let text = [gap(1, 1), gap(filler, pages), gap(2, 1)].concat();
+            let mut file = elf(&[(LOAD, 0x100_0000, &text, 1 << 20)]);
+            put(&mut file, HEADER + 4, &flags.to_le_bytes());
+            let kernel = loaded(&file).unwrap();
+            let found = filled(&kernel);
+            assert_eq!(found.first().unwrap().3.first(), Some(&1));
+            assert_eq!(found.last().unwrap().3.last(), Some(&2));
+            let ends: Vec<_> = found.iter().map(|(_, at, memory, _)| (*at, *memory)).collect();
+            ends
+        };
+        let whole = vec![(0x100_0000, 1 << 20)];
+        let split = vec![(0x100_0000, PAGE), (0x100_0000 + 17 * PAGE, (1 << 20) - 17 * PAGE)];
+        assert_eq!((parts(0, 15, 6), parts(TRAP, 15, 5)), (whole.clone(), whole.clone()));
+        assert_eq!((parts(0, 16, 6), parts(TRAP, 16, 5)), (split.clone(), split));
+        // Data may well be of such bytes.
+        assert_eq!((parts(TRAP, 16, 6), parts(3, 16, 5)), (whole.clone(), whole));
     }
 
     #[test]
