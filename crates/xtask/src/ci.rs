@@ -42,7 +42,8 @@ const TESTS: Part =
 struct Outcome {
     part: &'static Part,
     used: Duration,
-    failed: bool,
+    /// What is to be said of it where it failed.
+    failure: Option<String>,
 }
 
 /// `cargo xtask ci`
@@ -60,13 +61,11 @@ pub(crate) fn run(workspace: &Workspace, words: &[String]) -> Result<(), TaskErr
         say::line(&tests.row());
     }
     outcomes.push(tests);
-    let bad: Vec<&Outcome> = outcomes.iter().filter(|o| o.failed || o.overrun()).collect();
+    let bad: Vec<&Outcome> = outcomes.iter().filter(|o| o.failed() || o.overrun()).collect();
     match bad.as_slice() {
         [] => Ok(()),
-        [only] if only.part.name == TESTS.name && only.failed => Err(TaskError::Tests),
-        _ => {
-            Err(TaskError::Parts(bad.iter().map(|outcome| outcome.part.name.to_owned()).collect()))
-        }
+        [only] if only.part.name == TESTS.name && only.failed() => Err(TaskError::Tests),
+        _ => Err(TaskError::Parts(bad.iter().map(|outcome| outcome.problem()).collect())),
     }
 }
 
@@ -74,21 +73,34 @@ fn take(part: &'static Part, workspace: &Workspace) -> Outcome {
     say::title(part.name);
     let before = usage::processor();
     let result = (part.run)(workspace);
-    if let Err(error) = &result
-        && !matches!(error, TaskError::Tests)
-    {
-        say::problem(error);
-    }
-    Outcome { part, used: usage::processor().saturating_sub(before), failed: result.is_err() }
+    let failure = result.err().map(|error| {
+        if !matches!(error, TaskError::Tests) {
+            say::problem(&error);
+        }
+        say::with_causes(&error)
+    });
+    Outcome { part, used: usage::processor().saturating_sub(before), failure }
 }
 
 impl Outcome {
+    fn failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// What is said of it at the end of all, where nothing that it printed is near.
+    fn problem(&self) -> String {
+        match &self.failure {
+            Some(failure) => format!("{} ({failure})", self.part.name),
+            None => self.row(),
+        }
+    }
+
     fn overrun(&self) -> bool {
         self.used > Duration::from_secs(self.part.budget * 60)
     }
 
     fn row(&self) -> String {
-        let verdict = match (self.failed, self.overrun()) {
+        let verdict = match (self.failed(), self.overrun()) {
             (true, _) => "FAILED",
             (false, true) => "OVER BUDGET",
             (false, false) => "ok",
@@ -120,13 +132,18 @@ mod tests {
 
     #[test]
     fn a_part_that_takes_too_long_fails_and_says_so() {
-        let seconds =
-            |used, failed| Outcome { part: &TESTS, used: Duration::from_secs(used), failed };
+        let took = |used, failure: Option<&str>| Outcome {
+            part: &TESTS,
+            used: Duration::from_secs(used),
+            failure: failure.map(str::to_owned),
+        };
         let limit = TESTS.budget * 60;
-        assert!(!seconds(limit, false).overrun());
-        assert!(seconds(limit, false).row().ends_with("ok"));
-        assert!(seconds(limit + 1, false).overrun());
-        assert!(seconds(limit + 1, false).row().ends_with("OVER BUDGET"));
-        assert!(seconds(1, true).row().ends_with("FAILED"));
+        assert!(!took(limit, None).overrun());
+        assert!(took(limit, None).row().ends_with("ok"));
+        assert!(took(limit + 1, None).overrun());
+        assert!(took(limit + 1, None).row().ends_with("OVER BUDGET"));
+        assert!(took(limit + 1, None).problem().ends_with("OVER BUDGET"));
+        assert!(took(1, Some("one test")).row().ends_with("FAILED"));
+        assert_eq!(took(1, Some("one test")).problem(), "tests (one test)");
     }
 }

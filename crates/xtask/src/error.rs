@@ -43,8 +43,8 @@ pub(crate) enum TaskError {
     /// The tests failed and said so.
     #[error("the tests failed")]
     Tests,
-    /// Some parts of `ci` failed or took too long.
-    #[error("failed: {}", .0.join(", "))]
+    /// Some parts of a whole failed or took too long.
+    #[error("failed: {}", .0.join("; "))]
     Parts(Vec<String>),
 }
 

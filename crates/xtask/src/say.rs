@@ -15,12 +15,17 @@ pub(crate) fn title(text: &str) {
 
 /// Prints an error and its causes.
 pub(crate) fn problem(error: &dyn Error) {
-    let mut text = format!("xtask: {error}");
+    drop(writeln!(io::stderr(), "xtask: {}", with_causes(error)));
+}
+
+/// An error and its causes.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
         text.push_str(&inner.to_string());
         cause = inner.source();
     }
-    drop(writeln!(io::stderr(), "{text}"));
+    text
 }

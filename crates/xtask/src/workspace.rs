@@ -1,7 +1,9 @@
 //! Where the project lies, and programs started in it.
 
 use crate::error::TaskError;
+use crate::say;
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -54,6 +56,31 @@ fn shown(command: &Command) -> String {
 pub(crate) fn call(command: &mut Command) -> Result<(), TaskError> {
     let started = command.status();
     let status = started.map_err(|source| TaskError::Start { program: shown(command), source })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(TaskError::Program { program: shown(command), status })
+    }
+}
+
+/// Runs a program whose output goes to ours, a line at a time, and looks at each line.
+pub(crate) fn watch(command: &mut Command, mut look: impl FnMut(&str)) -> Result<(), TaskError> {
+    let started = command.stdout(Stdio::piped()).spawn();
+    let failed = |source| TaskError::Start { program: shown(command), source };
+    let mut child = started.map_err(failed)?;
+    if let Some(output) = child.stdout.take() {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        // An end of what can be read is the end of the program, or shows in its status.
+        while output.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end_matches(['\r', '\n']);
+            say::line(text);
+            look(text);
+            line.clear();
+        }
+    }
+    let status = child.wait().map_err(failed)?;
     if status.success() {
         Ok(())
     } else {
