@@ -31,6 +31,8 @@ pub(super) struct Connection {
     taken: u32,
     to_guest: Flow,
     to_host: Flow,
+    /// The guest has forgotten the connection, and hears no more of it.
+    forgotten: bool,
 }
 
 /// How far one direction has come: both ends of it must learn that it ended.
@@ -65,6 +67,7 @@ impl Connection {
             taken: request.forwarded,
             to_guest: Flow::Open,
             to_host: Flow::Open,
+            forgotten: false,
         })
     }
 
@@ -118,6 +121,21 @@ impl Connection {
         }
     }
 
+    /// The guest has given the connection up. Whether something is left of it: what a guest has sent before it said that
+    /// this was all is still the host's. A guest waits only some seconds for the host to read that.
+    #[must_use]
+    pub(super) fn forget(&mut self) -> bool {
+        self.forgotten = true;
+        self.outward.clear();
+        self.to_guest = Flow::Told;
+        self.to_host == Flow::Ended
+    }
+
+    /// Whether the guest knows of the connection.
+    pub(super) fn is_known(&self) -> bool {
+        !self.forgotten
+    }
+
     /// Moves what can be moved on the host's side without waiting.
     ///
     /// # Errors
@@ -158,6 +176,9 @@ impl Connection {
 
     /// Whether there is something to be told to the guest.
     pub(super) fn has_news(&self) -> bool {
+        if self.forgotten {
+            return false;
+        }
         let heard = self.forwarded.wrapping_sub(self.told) > ROOM / 2;
         let data = !self.outward.is_empty() && self.allowance() > 0;
         let end = self.to_guest == Flow::Ended && self.outward.is_empty();

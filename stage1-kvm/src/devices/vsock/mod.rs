@@ -110,6 +110,7 @@ impl Vsock {
                 true
             }
             Some(Operation::Credit) => true,
+            Some(Operation::Reset) => connection.forget(),
             _ => false,
         };
         if !sound {
@@ -120,8 +121,12 @@ impl Vsock {
     }
 
     fn connect(&mut self, ports: Ports, header: &Header) {
-        if self.connections.contains_key(&ports) {
-            self.connections.remove(&ports);
+        if let Some(known) = self.connections.get(&ports) {
+            // A port that the guest uses again, while the host reads what came by it before, is no contradiction: it may
+            // try again.
+            if known.is_known() {
+                self.connections.remove(&ports);
+            }
             return self.refuse(header);
         }
         if self.connections.len() >= MOST {
@@ -161,8 +166,10 @@ impl Vsock {
             }
         }
         if outcome.is_err() || connection.is_over() {
-            let answer = connection.header(Operation::Reset, 0, 0);
-            self.answers.push_back(answer);
+            if connection.is_known() {
+                let answer = connection.header(Operation::Reset, 0, 0);
+                self.answers.push_back(answer);
+            }
             self.connections.remove(&ports);
         }
     }

@@ -1,4 +1,4 @@
-use super::header::NO_SEND;
+use super::header::{NO_RECEIVE, NO_SEND};
 use super::*;
 use std::sync::{Arc, Mutex};
 
@@ -118,6 +118,42 @@ fn a_guest_that_sends_more_than_there_is_room_for_is_cut_off() {
     }
     let said = bench.hear();
     assert_eq!(said.last(), Some(&(Some(Operation::Reset), Vec::new())));
+}
+
+#[test]
+fn what_a_guest_has_sent_is_the_hosts_although_the_guest_waits_no_longer() {
+    let mut bench = Bench::new();
+    bench.connect();
+    // Nobody reads yet.
+    let mut sent = 0;
+    while bench.device.connections.values().all(|known| !known.interests().1) {
+        bench.say(Operation::Data, &vec![7; 16 << 10]);
+        sent += 16 << 10;
+    }
+    bench.say(Operation::Data, &[7; 5000]);
+    let both = Header { flags: NO_SEND | NO_RECEIVE, ..packet(Operation::Shutdown, 0) };
+    bench.device.hear(&both, &[]);
+    bench.hear();
+    bench.say(Operation::Reset, &[]);
+    assert!(bench.hear().is_empty());
+    let mut end = bench.end();
+    end.set_nonblocking(true).unwrap();
+    let (mut all, mut piece) = (0, [0; 4096]);
+    loop {
+        match end.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => all += count,
+            // The guest is not told of what it has forgotten.
+            Err(_) => assert!(bench.hear().is_empty()),
+        }
+    }
+    assert_eq!(all, sent + 5000);
+    assert!(bench.device.connections.is_empty());
+    // One that it gives up without having said that this was all, is over for both.
+    bench.connect();
+    bench.say(Operation::Data, b"half");
+    bench.say(Operation::Reset, &[]);
+    assert!(bench.device.connections.is_empty() && bench.hear().is_empty());
 }
 
 #[test]
