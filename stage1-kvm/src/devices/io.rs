@@ -34,6 +34,9 @@ enum Cause {
     Own,
 }
 
+/// Each change is told of once.
+const CHANGES: epoll::EventFlags =
+    epoll::EventFlags::IN.union(epoll::EventFlags::OUT).union(epoll::EventFlags::ET);
 /// The number of the event that ends the thread.
 const STOP: u64 = u64::MAX;
 
@@ -72,10 +75,7 @@ impl Loop {
         let waits = device.lock().ok().and_then(|device| {
             let (source, events) = match device.source()? {
                 virtio::Source::Filled(source) => (source, epoll::EventFlags::IN),
-                virtio::Source::Changed(source) => {
-                    let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-                    (source, both | epoll::EventFlags::ET)
-                }
+                virtio::Source::Changed(source) => (source, CHANGES),
             };
             Some(epoll::add(&self.poll, source, data, events))
         });
@@ -128,7 +128,8 @@ impl Loop {
                     return;
                 }
                 let index = usize::try_from(number).unwrap_or(usize::MAX);
-                let after = self.sources.get(index).map_or(After::Idle, |own| own.serve(turn));
+                let after =
+                    self.sources.get(index).map_or(After::Idle, |own| self.serve(own, turn));
                 match after {
                     After::Busy if !busy.contains(&number) => busy.push(number),
                     After::Busy | After::Idle => {}
@@ -161,19 +162,36 @@ enum After {
     Broken(String),
 }
 
-impl Source {
-    /// Has the device do what there is to do.
-    fn serve(&self, turn: Turn) -> After {
-        let Ok(mut device) = self.device.lock() else { return After::Idle };
-        let more = match (&self.cause, turn) {
+impl Loop {
+    /// Has a device do what there is to do.
+    fn serve(&self, source: &Source, turn: Turn) -> After {
+        let Ok(mut device) = source.device.lock() else { return After::Idle };
+        let more = match (&source.cause, turn) {
             (_, Turn::Next) => device.go_on(),
             (Cause::Kick { queue, .. }, Turn::First) => device.kicked(*queue),
             (Cause::Own, Turn::First) => device.woken(),
         };
+        if device.lacks_room() {
+            self.ask_for_room(source, &device);
+        }
         match device.broken() {
             Some(why) => After::Broken(why.to_owned()),
             None if more => After::Busy,
             None => After::Idle,
+        }
+    }
+
+    /// Has the kernel look again at what wakes a device: if there is room it says so at once, and otherwise as soon as
+    /// there is some.
+    fn ask_for_room(&self, source: &Source, device: &Mmio) {
+        let own = self.sources.iter().position(|other| {
+            matches!(other.cause, Cause::Own) && Arc::ptr_eq(&other.device, &source.device)
+        });
+        if let (Some(own), Some(virtio::Source::Changed(fd))) = (own, device.source()) {
+            let data = epoll::EventData::new_u64(own as u64);
+            if let Err(error) = epoll::modify(&self.poll, fd, data, CHANGES) {
+                log::error!("a device cannot wait for room: {error}");
+            }
         }
     }
 }

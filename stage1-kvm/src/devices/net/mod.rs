@@ -58,10 +58,20 @@ pub struct Net {
     /// A packet for the guest, and how much of this is one.
     packet: Box<[u8]>,
     length: usize,
-    /// Whether the tap may have more, or room.
+    /// Whether the tap may have more.
     readable: bool,
-    writable: bool,
+    sending: Sending,
     supply: Supply,
+}
+
+/// Whether the tap has room for packets, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Free,
+    /// It has none, and was not yet asked to say when it has.
+    Full,
+    /// It was.
+    Awaited,
 }
 
 /// Whether the guest has room for packets, as far as is known.
@@ -100,7 +110,7 @@ impl Net {
             packet: vec![0; LENGTH + MOST].into_boxed_slice(),
             length: 0,
             readable: true,
-            writable: true,
+            sending: Sending::Free,
             supply: Supply::Enough,
         }
     }
@@ -110,7 +120,7 @@ impl Net {
         let mut packet = Packet::new();
         queue.disable_notification(memory)?;
         for _ in 0..TURN {
-            if !self.writable {
+            if self.sending != Sending::Free {
                 return Ok(false);
             }
             let Some(chain) = next(queue, memory)? else {
@@ -124,7 +134,7 @@ impl Net {
             match self.send(&mut packet) {
                 Outcome::Done => ring::give_back(queue, memory, &[(head, 0)])?,
                 Outcome::Waits => {
-                    self.writable = false;
+                    self.sending = Sending::Full;
                     queue.set_next_avail(queue.next_avail().wrapping_sub(1));
                 }
             }
@@ -368,7 +378,15 @@ impl Device for Net {
     }
 
     fn woken(&mut self) {
-        (self.readable, self.writable) = (true, true);
+        (self.readable, self.sending) = (true, Sending::Free);
+    }
+
+    fn lacks_room(&mut self) -> bool {
+        let full = self.sending == Sending::Full;
+        if full {
+            self.sending = Sending::Awaited;
+        }
+        full
     }
 
     fn start(&mut self, features: u64) {
@@ -377,7 +395,7 @@ impl Device for Net {
 
     fn reset(&mut self) {
         (self.agreed, self.length, self.supply) = (0, 0, Supply::Enough);
-        (self.readable, self.writable) = (true, true);
+        (self.readable, self.sending) = (true, Sending::Free);
     }
 
     fn turn(

@@ -101,6 +101,12 @@ pub trait Device: Send {
     /// It was woken.
     fn woken(&mut self) {}
 
+    /// Whether what wakes it had no room since this was last asked. Somebody has to ask the kernel for room again then: a
+    /// tap tells of its room only who has looked at it while there was none.
+    fn lacks_room(&mut self) -> bool {
+        false
+    }
+
     /// Why the machine cannot go on with this device, if it cannot.
     fn broken(&self) -> Option<&str> {
         None

@@ -98,14 +98,17 @@ impl Mmio {
         self.device.source()
     }
 
+    /// Whether what wakes the device besides the guest had no room since this was last asked.
+    pub fn lacks_room(&mut self) -> bool {
+        self.device.lacks_room()
+    }
+
     /// The guest says that a queue has something for the device. Whether there is more to do, for [`Self::go_on`].
     pub fn kicked(&mut self, index: usize) -> bool {
-        let mut more = self.serve(index);
         // What came by one queue may have an answer that goes by another.
-        for other in (0..self.queues.len()).filter(|other| *other != index) {
-            more |= self.serve(other);
-        }
-        more
+        let all = 0..self.queues.len();
+        let first = Some(index).filter(|index| all.contains(index));
+        self.round(first.into_iter().chain(all.filter(|other| *other != index)))
     }
 
     /// Something else has.
@@ -116,7 +119,20 @@ impl Mmio {
 
     /// The others have had their turn.
     pub fn go_on(&mut self) -> bool {
-        (0..self.queues.len()).fold(false, |more, index| self.serve(index) | more)
+        self.round(0..self.queues.len())
+    }
+
+    /// Serves queues in turn. One that the device could not go on with may be served again when others have made room.
+    fn round(&mut self, order: impl Iterator<Item = usize>) -> bool {
+        let (mut more, mut refused) = (false, 0_u64);
+        for index in order {
+            more |= self.serve(index);
+            if !self.device.wants(index) {
+                refused |= 1 << index;
+            }
+        }
+        let mut refused = (0..self.queues.len()).filter(|index| refused >> index & 1 == 1);
+        more | refused.any(|index| self.device.wants(index))
     }
 
     fn serve(&mut self, index: usize) -> bool {
