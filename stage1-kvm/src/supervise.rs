@@ -69,6 +69,8 @@ pub struct Supervisor<'a> {
     gone: bool,
     /// When the machine is killed.
     deadline: Option<Instant>,
+    /// Whether it was asked to end, whatever nobody has read.
+    pressed: bool,
     interrupts: u32,
 }
 
@@ -125,6 +127,7 @@ impl<'a> Supervisor<'a> {
             failure: None,
             gone: false,
             deadline: None,
+            pressed: false,
             interrupts: 0,
         })
     }
@@ -433,7 +436,8 @@ impl<'a> Supervisor<'a> {
         }
         let milliseconds = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         self.wire.say_in_time(&FromHost::Stop(milliseconds))?;
-        let end = Instant::now() + grace + PATIENCE;
+        // What cleans up after the apps has as much time as they had.
+        let end = Instant::now() + grace * 2 + PATIENCE;
         self.deadline = Some(self.deadline.map_or(end, |known| known.min(end)));
         Ok(())
     }
@@ -448,6 +452,13 @@ impl<'a> Supervisor<'a> {
         }
         if self.deadline.is_some_and(|end| Instant::now() >= end) {
             self.deadline = None;
+            if self.waits_for_readers() {
+                // The guest has had all its time and keeps only what nobody reads. Said once more, it lets go of that.
+                self.pressed = true;
+                self.deadline = Some(Instant::now() + PATIENCE);
+                let said = self.wire.say_in_time(&FromHost::Stop(0));
+                return said.unwrap_or_else(|error| self.give_up(error));
+            }
             // Nobody cares any more how long a guest takes that has said all.
             if !matches!(self.stage, Stage::Stopped(_)) {
                 let why = if self.gone { GuestError::Gone } else { GuestError::Hung };
@@ -455,6 +466,13 @@ impl<'a> Supervisor<'a> {
             }
             self.kill();
         }
+    }
+
+    /// Whether all apps are over, and the guest was not yet asked to end without what they wrote last.
+    fn waits_for_readers(&self) -> bool {
+        self.stage == Stage::Running
+            && !(self.pressed || self.gone || self.failure.is_some())
+            && !self.running.contains(&true)
     }
 
     /// The monitor is gone.
