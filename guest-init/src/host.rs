@@ -2,15 +2,19 @@
 
 use crate::error::{Doing, InitError};
 use pod_proto::frame::Message as _;
+use pod_proto::text::Sentence;
 use pod_proto::{Decoder, FromGuest, FromHost};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+use sys::cause::chain;
 
 /// What is read at once.
 const PIECE: usize = 16 << 10;
+/// How long the host may take to hear why there is no pod, or none any more.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// The connection.
 #[derive(Debug)]
@@ -100,6 +104,13 @@ impl Host {
             }
             poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], None)?;
             self.listen()?;
+        }
+    }
+
+    /// Says why the pod cannot go on, and waits a moment for the host to have heard it.
+    pub fn give_up(mut self, error: &InitError) {
+        if self.say(&FromGuest::Failed(Sentence::new(&chain(error)))).is_ok() {
+            self.part(Some(PARTING));
         }
     }
 

@@ -12,12 +12,16 @@ use pod_proto::text::Sentence;
 use pod_proto::{Config, FromGuest, FromHost, Process};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Pid;
+use stage2::runner::StartError;
 use stage2::supervision::{Act, Phase, StopOrder};
 use stage2::{Runner, Supervision};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use sys::process::End;
 use sys::signal::{self, Set, number};
+
+/// What an app ends with for which no process could be made.
+const FAILURE: i32 = 254;
 
 /// Whether the kernel's clock is ours to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +113,10 @@ impl<'a> Life<'a> {
         let result = self.kill_rest().and(result);
         // The last ends of their streams.
         self.runners.clear();
-        result.and_then(|()| self.empty())?;
+        if let Err(error) = result.and_then(|()| self.empty()) {
+            self.host.give_up(&error);
+            return Err(error);
+        }
         let code = self.rule.code();
         self.host.say(&FromGuest::Stopped(code))?;
         // However long it takes: what apps wrote last may lie in the machine until it is read.
@@ -288,7 +295,15 @@ impl<'a> Life<'a> {
         let (Some(app), Some(known)) = (self.runners.get(index), self.pids.get_mut(index)) else {
             return Ok(());
         };
-        match app.start(phase)? {
+        let started = match app.start(phase) {
+            // Its apps may have left no process for what comes after them, which is no reason to lose how they ended.
+            Err(StartError::Process(error)) => {
+                log::warn!("cannot start a process: {error}");
+                Err(FAILURE)
+            }
+            other => other?,
+        };
+        match started {
             Ok(pid) => {
                 *known = Some(pid);
                 if phase == Phase::Main {
@@ -406,6 +421,10 @@ impl<'a> Life<'a> {
         // Others are orphans that the apps left to us.
         let Some(index) = self.commands.iter().position(|c| c.pid == pid) else { return Ok(()) };
         let process = Process::Exec(self.commands.swap_remove(index).id);
+        // What it wrote last is on its way before the host hears of its end: whoever waits for both waits for the end first.
+        for relay in self.relays.iter_mut().filter(|relay| relay.way() == Way::Out) {
+            relay.exhaust();
+        }
         self.host.say(&FromGuest::Exited(process, told(end)))
     }
 }

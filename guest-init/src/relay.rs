@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// What is read at once, and at most held.
 const PIECE: usize = 16 << 10;
+/// What a pipe holds at most, unless somebody has made it larger.
+const PIPE: usize = 64 << 10;
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,17 @@ impl Relay {
         self.write();
         if self.is_done() {
             self.close();
+        }
+    }
+
+    /// Carries on until there is nothing to be read now or no room for it, but no more than a pipe holds: a writer that
+    /// still lives may go on for ever.
+    pub fn exhaust(&mut self) {
+        for _ in 0..=PIPE / PIECE {
+            self.carry();
+            if self.is_done() || !self.held.is_empty() {
+                return;
+            }
         }
     }
 
@@ -137,6 +150,18 @@ mod tests {
         let mut text = String::new();
         host.read_to_string(&mut text).unwrap();
         assert_eq!((text.as_str(), relay.interest().is_none()), ("onetwo", true));
+    }
+
+    #[test]
+    fn all_that_lies_in_a_pipe_is_carried_and_no_more_is_waited_for() {
+        let (read, write) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let (ours, mut host) = sockets();
+        let mut relay = Relay::new(Way::Out, read, ours);
+        rustix::io::write(&write, &vec![7; PIPE]).unwrap();
+        relay.exhaust();
+        let mut all = vec![0; PIPE];
+        host.read_exact(&mut all).unwrap();
+        assert!(!relay.is_done());
     }
 
     #[test]

@@ -8,17 +8,13 @@ use crate::live::{Clock, Life};
 use crate::pod;
 use crate::words::Words;
 use pod_proto::frame::Message as _;
-use pod_proto::text::Sentence;
-use pod_proto::{Config, FromGuest, FromHost, Preamble};
+use pod_proto::{Config, FromHost, Preamble};
 use std::io::Write as _;
-use std::time::Duration;
 use sys::cause::chain;
 use sys::signal::{self, Set, number};
 
 /// What this program exits with when it, and not the pod, failed.
 const FAILURE: u8 = 254;
-/// How long the host may take to hear why there is no pod.
-const PARTING: Duration = Duration::from_secs(5);
 
 /// Writes warnings where the standard error is: in a machine of our own, that is the kernel's log.
 struct Log;
@@ -105,10 +101,7 @@ fn run(given: &str) -> Result<(u8, Clock), InitError> {
     }
 }
 
-fn refuse(mut host: Host, config: &Config, error: &InitError) {
-    let sentence = Sentence::new(&chain(error));
+fn refuse(host: Host, config: &Config, error: &InitError) {
     log::debug!("{} is not to be", config.hostname);
-    if host.say(&FromGuest::Failed(sentence)).is_ok() {
-        host.part(Some(PARTING));
-    }
+    host.give_up(error);
 }

@@ -119,7 +119,7 @@ pub enum FromHost {
 pub enum FromGuest {
     /// All roots stand.
     Ready,
-    /// The pod cannot be, and why. Nothing follows.
+    /// The pod cannot be, or cannot go on, and why. Nothing follows.
     Failed(Sentence),
     /// A process runs, under this number of the guest's.
     Started(Process, u32),

@@ -182,13 +182,9 @@ impl Session {
         match message {
             FromGuest::Ready if self.stage == Stage::Configured => self.stage = Stage::Ready,
             FromGuest::Ready => return Err("the pod was not just configured"),
-            FromGuest::Failed(_) if matches!(self.stage, Stage::Called | Stage::Configured) => {
-                self.stage = Stage::Over;
-            }
-            FromGuest::Failed(_) => return Err("the pod is past its set-up"),
             _ if self.stage == Stage::Over => return Err("all was over"),
             FromGuest::Stopped(_) if self.stage < Stage::Configured => return Err("nothing ran"),
-            FromGuest::Stopped(_) => self.stage = Stage::Over,
+            FromGuest::Failed(_) | FromGuest::Stopped(_) => self.stage = Stage::Over,
             _ if self.stage < Stage::Started => return Err("nothing was started"),
             FromGuest::Started(process, _) => self.step(*process, Life::Awaited, Life::Running)?,
             FromGuest::Refused(id, _) => {

@@ -577,7 +577,6 @@ fn what_the_guest_says_at_the_wrong_time_is_an_error() {
     }
     for wrong in [
         FromGuest::Ready,
-        failed.clone(),
         FromGuest::Started(Process::App(1), 1),
         FromGuest::Started(Process::Exec(1), 1),
         FromGuest::Exited(Process::Exec(1), End::Code(1)),
@@ -587,18 +586,22 @@ fn what_the_guest_says_at_the_wrong_time_is_an_error() {
         let error = say(&mut running(), &wrong).unwrap_err();
         assert!(matches!(error, WireError::OutOfTurn { .. }), "{wrong:?}: {error}");
     }
-    for twice in
-        [FromGuest::Started(app, 1), FromGuest::Exited(app, End::Code(0)), FromGuest::Stopped(0)]
-    {
+    for twice in [
+        FromGuest::Started(app, 1),
+        FromGuest::Exited(app, End::Code(0)),
+        FromGuest::Stopped(0),
+        failed.clone(),
+    ] {
         let mut session = running();
         say(&mut session, &twice).unwrap();
         say(&mut session, &twice).unwrap_err();
         // Whatever it says now, it is not heard.
         say(&mut session, &FromGuest::Exited(app, End::Code(0))).unwrap_err();
     }
-    let mut session = begun();
-    say(&mut session, &failed).unwrap();
-    session.finish().unwrap();
+    for mut session in [begun(), running()] {
+        say(&mut session, &failed).unwrap();
+        session.finish().unwrap();
+    }
     assert_eq!(running().finish(), Err(WireError::CutOff));
 }
 
