@@ -5,6 +5,7 @@ use crate::error::{Doing, RunError};
 use crate::logfile::{Log, Stream};
 use crate::pod::Pod;
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use stage1_abi::{PodDir, pod_dir};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +31,9 @@ struct Source {
 #[derive(Debug)]
 struct Sink {
     stream: Stream,
+    /// A terminal, opened anew. It says that it can be written when it has some room, and would block until it has taken
+    /// all, however long its user stops it; to change how the caller's own descriptor is, is not ours.
+    terminal: Option<OwnedFd>,
     pending: Vec<u8>,
     piece: usize,
     closed: bool,
@@ -39,16 +43,21 @@ impl Sink {
     fn new(stream: Stream) -> Self {
         let kind = rustix::fs::fstat(standard(stream)).map(|found| found.st_mode & libc_kind::MASK);
         let piece = if kind == Ok(libc_kind::FILE) { PIECE } else { PIPE_PIECE };
-        Self { stream, pending: Vec::new(), piece, closed: false }
+        let terminal = rustix::termios::isatty(standard(stream)).then(|| {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+            sys::descriptor::reopen(standard(stream), flags).ok()
+        });
+        Self { stream, terminal: terminal.flatten(), pending: Vec::new(), piece, closed: false }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.terminal.as_ref().map_or_else(|| standard(self.stream), AsFd::as_fd)
     }
 
     /// Writes what the reader takes now.
     fn flush(&mut self) {
         let length = self.pending.len().min(self.piece);
-        match rustix::io::write(
-            standard(self.stream),
-            self.pending.get(..length).unwrap_or_default(),
-        ) {
+        match rustix::io::write(self.fd(), self.pending.get(..length).unwrap_or_default()) {
             Ok(written) => drop(self.pending.drain(..written)),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => {
@@ -148,7 +157,7 @@ impl Outputs {
             if !sink.pending.is_empty() {
                 into.push((
                     Ready::Sink(index),
-                    PollFd::from_borrowed_fd(standard(sink.stream), PollFlags::OUT),
+                    PollFd::from_borrowed_fd(sink.fd(), PollFlags::OUT),
                 ));
             }
         }

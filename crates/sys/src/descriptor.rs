@@ -147,6 +147,23 @@ pub fn silence_input_and_output() -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdout(null_device(true)?)?)
 }
 
+/// Makes a terminal that is the standard error one that can only be written: whoever has it open for reading, too, could
+/// read what its user types. If it cannot be opened again, nothing more is said.
+pub fn blind_error() -> io::Result<()> {
+    let error = rustix::stdio::stderr();
+    if !rustix::termios::isatty(error) {
+        return Ok(());
+    }
+    let again = reopen(error, OFlags::WRONLY | OFlags::NOCTTY);
+    Ok(rustix::stdio::dup2_stderr(again.or_else(|_| null_device(true))?)?)
+}
+
+/// Opens what a descriptor stands for once more, with flags of its own.
+pub fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
