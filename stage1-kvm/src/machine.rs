@@ -201,6 +201,7 @@ fn run(
     lock: Option<BorrowedFd<'_>>,
 ) -> Result<Ending, MachineError> {
     sys::descriptor::silence_input_and_output().map_err(MachineError::Descriptors)?;
+    sys::descriptor::blind_error().map_err(MachineError::Descriptors)?;
     let own = parts.descriptors();
     let ties = [teller.as_fd(), parent.as_fd()];
     let all: Vec<_> = own.into_iter().chain(ties).chain(lock).chain(standard()).collect();
@@ -243,7 +244,8 @@ impl Parts {
         }
         let file_size = u64::try_from(length).unwrap_or_default().saturating_add(WRITTEN);
         let threads = THREADS + u64::from(self.size.processors);
-        Ok(Limits { files: DESCRIPTORS, file_size, threads })
+        let files = DESCRIPTORS + u64::from(self.size.processors);
+        Ok(Limits { files, file_size, threads })
     }
 
     /// Its devices, in the order in which the guest finds them.

@@ -33,6 +33,7 @@ impl log::Log for Sink {
 /// # Errors
 /// There are no descriptors left.
 pub fn start() -> io::Result<()> {
+    sys::descriptor::blind_error()?;
     let kept = io::stderr().as_fd().try_clone_to_owned()?;
     sys::descriptor::silence_standard()?;
     OUT.get_or_init(|| kept.into());
