@@ -132,17 +132,28 @@ fn start(
         }
         Cloned::Parent { pid, pidfd } => {
             drop((parts, parent, teller, held));
-            dir.write_runtime_config(&RuntimeConfig::of(args))?;
-            let monitor = Monitor { pid, pidfd };
-            let supervisor =
-                Supervisor::new(dir, configured.config, (monitor, listener), (outputs, leases));
-            let mut supervisor = supervisor?;
-            let result = dir
-                .write_pid(rustix::process::getpid().as_raw_nonzero().get())
-                .map_err(MachineError::from)
-                .and_then(|()| supervisor.attend());
+            let written = dir.write_runtime_config(&RuntimeConfig::of(args));
+            let supervisor = written.map_err(MachineError::from).and_then(|()| {
+                let monitor = Monitor { pid, pidfd };
+                Supervisor::new(dir, configured.config, (monitor, listener), (outputs, leases))
+            });
+            let result = match supervisor {
+                Ok(mut supervisor) => {
+                    let number = rustix::process::getpid().as_raw_nonzero().get();
+                    let written = dir.write_pid(number).map_err(MachineError::from);
+                    written.and_then(|()| supervisor.attend()).inspect_err(|_| supervisor.kill())
+                }
+                Err(error) => {
+                    // Nobody has waited for it, so the number is still its own.
+                    let killed = sys::process::kill(pid, number::KILL);
+                    if let Err(error) = killed.and_then(|()| sys::process::wait_for(pid).map(drop))
+                    {
+                        log::debug!("cannot end the machine: {error}");
+                    }
+                    Err(error)
+                }
+            };
             if let Err(error) = &result {
-                supervisor.kill();
                 // The first cause is told, also where it cannot be kept.
                 if let Err(error) = dir.write_failure(&sys::cause::chain(error)) {
                     log::warn!("cannot keep why the pod failed: {error}");

@@ -221,8 +221,7 @@ fn an_app_that_takes_all_it_can_ends_alone() {
     let image = rkt.shell();
     let (running, uuid) = rkt.start_pod(&KVM, &[&image, "--", script]);
     rkt.run(&["stop", &uuid]).ok();
-    let output = running.wait();
-    assert!(output.signal.is_none(), "{output:#?}");
+    running.wait().ok();
     rkt.collect();
     rkt.is_clean();
 }
