@@ -45,7 +45,8 @@ impl Truth {
             let hash = export(ground, &id)?.map_err(TaskError::Missing)?;
             truth.images.insert(id, hash);
         }
-        if truth.trees.len() < 5 || truth.images.len() < 5 {
+        let least = cast.all().len() + flavours.len();
+        if truth.trees.len() < least || truth.images.len() < least {
             return Err(TaskError::Missing(format!("the store lacks trees or images: {truth:?}")));
         }
         ground.rkt(&COLLECT)?;
