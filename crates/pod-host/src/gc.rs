@@ -16,12 +16,10 @@ pub fn gc() -> Result<u8, RunError> {
     // Programs of others may be called.
     sys::descriptor::seal_inherited().doing("cannot seal inherited descriptors")?;
     let dir = PodDir::current()?;
-    let record = recorded(&dir)?.of_pod(&args.uuid.to_string());
-    // The pod's lock is free as soon as its first process is dying; the others may still have to be told.
-    record.kill()?;
+    let uuid = args.uuid.to_string();
+    let record = end(&dir, &uuid)?;
     // One failure does not keep the other from being cleaned up.
     let removed = record.remove();
-    let uuid = args.uuid.to_string();
     let left = network::leave(&uuid, args.local_config.as_deref(), &dir, Depth::Everything);
     network::collect(&uuid, args.local_config.as_deref(), &dir);
     removed?;
@@ -29,6 +27,17 @@ pub fn gc() -> Result<u8, RunError> {
         return Err(RunError::NotLeft);
     }
     Ok(0)
+}
+
+/// Ends what may still run of a pod whose lock is free: that is so as soon as its first process is dying, and the others
+/// may still have to be told. Its control groups.
+///
+/// # Errors
+/// The record cannot be read, or a process not be killed.
+pub(crate) fn end(dir: &PodDir, uuid: &str) -> Result<Record, RunError> {
+    let record = recorded(dir)?.of_pod(uuid);
+    record.kill()?;
+    Ok(record)
 }
 
 /// The control group of the pod, as recorded before it was made.

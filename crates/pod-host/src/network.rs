@@ -1,9 +1,10 @@
 //! The network of a pod, as its arguments say: the host's, somebody's, or one of its own that joins networks.
 
 use crate::error::{Doing as _, RunError};
+use appc::PodUuid;
 use pod_net::ports::{self, Forward};
 use pod_net::request::NetRequest;
-use pod_net::{Leases, PodNamespace, PodNetworks, Wanted, teardown};
+use pod_net::{Beside, Leases, PodNamespace, PodNetworks, Wanted, teardown};
 use stage1_abi::{DnsMode, GcArgs, PodDir, RunArgs, pod_dir};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -68,6 +69,7 @@ fn with_wanted<T>(
         dir,
         forwards,
         habitat,
+        beside: Beside::new(dir, leave_if_over),
     })
 }
 
@@ -181,6 +183,36 @@ pub fn leave_as_started(uuid: &str, dir: &PodDir) {
     let config = dir.runtime_config().unwrap_or_default();
     let local = Some(config.local_config.as_str()).filter(|folder| !folder.is_empty());
     leave(uuid, local, dir, teardown::Depth::Everything);
+}
+
+/// Has a pod beside that of a folder leave its networks, if it is over and gc has yet to come; whether it was.
+fn leave_if_over(dir: &PodDir, uuid: &str) -> bool {
+    // It becomes part of a path.
+    let is_uuid = PodUuid::parse(uuid).is_ok_and(|parsed| parsed.to_string() == uuid);
+    let Some(pods) = dir.path().parent().and_then(Path::parent).filter(|_| is_uuid) else {
+        return false;
+    };
+    // A pod only moves forward.
+    let mut folders = ["run", "exited-garbage"].into_iter();
+    let Some(other) = folders.find_map(|name| PodDir::open(pods.join(name).join(uuid)).ok()) else {
+        return false;
+    };
+    match sys::lock::exclusively_if_free(other.as_fd()) {
+        // Nobody deletes it meanwhile.
+        Ok(Some(_lock)) => {
+            log::info!("networking: pod {uuid} is over, and leaves");
+            if let Err(error) = crate::gc::end(&other, uuid) {
+                log::warn!("networking: {}", sys::cause::chain(&error));
+            }
+            leave_as_started(uuid, &other);
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            log::warn!("networking: cannot lock pod {uuid}: {error}");
+            false
+        }
+    }
 }
 
 /// Leaves all networks that the pod's folder tells of; the number of failures, each of which was told.

@@ -4,6 +4,7 @@ use crate::attach::Hands;
 use crate::config::{Network, Plugin, Selected};
 use crate::driver::{self, DriverError, Leaving, Outcome, Place};
 use crate::info::NetInfo;
+use crate::ipam::host_local::Owner;
 use crate::ipam::{Allocator, IpamError, IpamRequest, dhcp, fixed, host_local};
 use crate::lease::{Keeper, LeaseError};
 use crate::namespace::PodNamespace;
@@ -45,7 +46,7 @@ pub(crate) fn add(
     let own = Allocator::of(&ipam.kind).filter(|_| !hands.overrides(&ipam.kind));
     let request = request(place, selected, plugin);
     match own {
-        Some(Allocator::HostLocal) => Ok(host_local::add(&request)?),
+        Some(Allocator::HostLocal) => Ok(from_ranges(place, &request)?),
         Some(Allocator::Fixed) => Ok(fixed::add(&request)?),
         Some(Allocator::Dhcp) | None => {
             let stand_in = plugin.allocator()?.unwrap_or_else(|| plugin.clone());
@@ -65,6 +66,27 @@ pub(crate) fn add(
             })?)
         }
     }
+}
+
+/// Addresses of ranges, if need be those of pods beside this one that are over.
+fn from_ranges(place: &Place<'_>, request: &IpamRequest<'_>) -> Result<CniResult, IpamError> {
+    let refused = match host_local::add(request) {
+        Err(error @ (IpamError::Full { .. } | IpamError::NotAvailable { .. })) => error,
+        other => return other,
+    };
+    // They give back what they have by themselves: the folder must not be locked.
+    let owners = host_local::owners(request, &refused)?;
+    let mut gone = Vec::new();
+    for owner in owners {
+        if place.beside.have_left([&*owner]) {
+            gone.push(owner);
+        }
+    }
+    // A pod whose record is damaged does not know what it has.
+    let freed = host_local::collect(request, &mut |owner| {
+        if gone.iter().any(|gone| gone == owner) { Owner::Gone } else { Owner::Keep }
+    })?;
+    if gone.is_empty() && freed.is_empty() { Err(refused) } else { host_local::add(request) }
 }
 
 /// Whether the addresses of a plugin come from a server that we ask, as soon as there is an interface.

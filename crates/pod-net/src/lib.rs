@@ -49,9 +49,14 @@ pub use attach::Joined;
 pub use driver::Driver;
 pub use lease::{Keeper, LeaseError, Leases};
 pub use namespace::PodNamespace;
-pub use setup::{Habitat, JoinError, Joining, PodNetworks, Wanted, begin, join};
+pub use setup::{Beside, Habitat, JoinError, Joining, PodNetworks, Wanted, begin, join};
 
 /// What all that a pod has on the host is told by: the alias of an interface, the comment of a rule.
 fn mark(uuid: &str) -> String {
     format!("rkt {uuid}")
+}
+
+/// Whose mark it is.
+fn marked(mark: &str) -> Option<&str> {
+    mark.strip_prefix("rkt ")
 }

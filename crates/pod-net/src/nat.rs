@@ -19,6 +19,7 @@
 use crate::cidr::Cidr;
 use crate::ports::Forward;
 use crate::result::{AssignedIp, CniResult};
+use crate::setup::Beside;
 use crate::stale::{self, Led};
 use crate::sysctl;
 use netlink::address::Prefix;
@@ -61,6 +62,9 @@ pub enum NatError {
         /// Its protocol.
         protocol: &'static str,
     },
+    /// Another pod has the address.
+    #[error("address {0} is another pod's already")]
+    TakenAddress(IpAddr),
     /// Others never stopped changing the packet filter.
     #[error("the packet filter is changed by others all the time")]
     Restless,
@@ -263,7 +267,8 @@ impl Side {
         }
     }
 
-    fn add_elements(self, change: &mut Transaction, rules: &Rules) {
+    /// The elements of a pod, map by map.
+    fn elements_of(self, rules: &Rules) -> [(&'static str, Vec<Element>); 3] {
         let (mut pods, mut ports, mut ports_at) = (Vec::new(), Vec::new(), Vec::new());
         for pod in rules.pods.iter().filter(|pod| pod.address.is_ipv4() == self.is_ipv4) {
             let jump = Verdict::Jump(chain_of(pod));
@@ -279,7 +284,11 @@ impl Side {
             };
             list.push(Element::new(&key).value(&to).comment(&rules.mark));
         }
-        for (name, elements) in [(PODS, pods), (PORTS, ports), (PORTS_AT, ports_at)] {
+        [(PODS, pods), (PORTS, ports), (PORTS_AT, ports_at)]
+    }
+
+    fn add_elements(self, change: &mut Transaction, rules: &Rules) {
+        for (name, elements) in self.elements_of(rules) {
             change.add_elements(self.set(name), &elements, Existing::Refuse);
         }
         if self.is_ipv4 {
@@ -304,7 +313,8 @@ impl Side {
     /// Adds a pod, and what it is the first to need. It is looked first what is there: a transaction that fails costs as
     /// much as ten that do not, since the kernel waits before it takes back what nobody has seen. Elements alone do not
     /// depend on what others do meanwhile, so that pods that start at once do not fail each other's transactions.
-    fn add(self, socket: &Socket, rules: &Rules) -> Result<(), NatError> {
+    fn add(self, socket: &Socket, rules: &Rules, beside: Beside<'_>) -> Result<(), NatError> {
+        let mut tidied = false;
         for _ in 0..ATTEMPTS {
             let generation = generation(socket)?;
             let chains = self.chains(socket)?;
@@ -326,7 +336,13 @@ impl Side {
                 Ok(()) => return Ok(()),
                 Err(error) if is_stale(&error) => {}
                 Err(error) if error.errno() == Some(Errno::EXIST) => {
-                    return Err(self.taken(socket, rules).unwrap_or(error.into()));
+                    let (taken, owners) = self.taken(socket, rules);
+                    // Who has just left is in nobody's way, and who was killed need not wait for gc.
+                    let owners = owners.iter().map(String::as_str);
+                    if tidied || (taken.is_some() && !beside.have_left(owners)) {
+                        return Err(taken.unwrap_or(error.into()));
+                    }
+                    tidied = true;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -334,19 +350,34 @@ impl Side {
         Err(NatError::Restless)
     }
 
-    /// Which of the ports is another pod's.
-    fn taken(self, socket: &Socket, rules: &Rules) -> Option<NatError> {
-        let known =
-            [PORTS, PORTS_AT].into_iter().filter_map(|name| self.elements(socket, name).ok());
-        let known: Vec<Vec<u8>> = known.flatten().map(|record| record.element.key).collect();
-        rules.ports.iter().filter(|port| port.to.is_ipv4() == self.is_ipv4).find_map(|port| {
-            let Forward { protocol, host_ip, host_port, .. } = port.forward;
-            let mut key = vec![Value::from(Protocol(protocol.number())), Value::from(host_port)];
-            if let Some(ip) = host_ip {
-                key.insert(0, ip.into());
+    /// What is another pod's, if anything, and the UUIDs of all such pods.
+    fn taken(self, socket: &Socket, rules: &Rules) -> (Option<NatError>, Vec<String>) {
+        let (mut taken, mut owners) = (None, Vec::new());
+        for (name, own) in self.elements_of(rules) {
+            for ElementRecord { element, .. } in self.elements(socket, name).unwrap_or_default() {
+                if !own.iter().any(|own| own.key == element.key) {
+                    continue;
+                }
+                let owner = element.comment.as_deref().and_then(crate::marked);
+                owners.extend(owner.map(str::to_owned));
+                taken = taken.or_else(|| Self::refusal(name, &element.key, rules));
             }
-            let taken = known.contains(&Element::new(&key).key);
-            taken.then_some(NatError::Taken { port: host_port, protocol: protocol.name() })
+        }
+        (taken, owners)
+    }
+
+    /// What to say of an element that is taken.
+    fn refusal(map: &str, key: &[u8], rules: &Rules) -> Option<NatError> {
+        let is = |other: &[Value]| Element::new(other).key == key;
+        if map == PODS {
+            let mut addresses = rules.pods.iter().map(|pod| pod.address);
+            return addresses.find(|ip| is(&[(*ip).into()])).map(NatError::TakenAddress);
+        }
+        rules.ports.iter().find_map(|Port { forward, .. }| {
+            let Forward { protocol, host_ip, host_port, .. } = *forward;
+            let mut own = vec![Value::from(Protocol(protocol.number())), Value::from(host_port)];
+            own.splice(0..0, host_ip.map(Value::from));
+            is(&own).then_some(NatError::Taken { port: host_port, protocol: protocol.name() })
         })
     }
 
@@ -456,14 +487,19 @@ fn generation(socket: &Socket) -> Result<u32, NatError> {
     Ok(socket.get(&Generation)?.unwrap_or_default())
 }
 
-/// Adds a pod's rules. `host` is a socket to the routing part.
-pub(crate) fn add(socket: &Socket, host: &Socket, rules: &Rules) -> Result<(), NatError> {
+/// Adds a pod's rules, in place of those of pods beside it that are over. `host` is a socket to the routing part.
+pub(crate) fn add(
+    socket: &Socket,
+    host: &Socket,
+    rules: &Rules,
+    beside: Beside<'_>,
+) -> Result<(), NatError> {
     for side in SIDES {
         let own = |ip: &IpAddr| ip.is_ipv4() == side.is_ipv4;
         let any = rules.pods.iter().any(|pod| own(&pod.address))
             || rules.ports.iter().any(|port| own(&port.to));
         if any {
-            side.add(socket, rules)?;
+            side.add(socket, rules, beside)?;
         }
     }
     let led = rules.ports.iter().map(|Port { forward, to }| Led {

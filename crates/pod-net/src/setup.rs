@@ -70,6 +70,33 @@ pub struct Wanted<'a> {
     pub forwards: &'a [Forward],
     /// What it lives in.
     pub habitat: Habitat,
+    /// The pods beside it.
+    pub beside: Beside<'a>,
+}
+
+/// The pods of the same data folder. One that was killed has what it had until gc comes, which may be long, and whoever
+/// needs it meanwhile has it leave.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    dir: &'a PodDir,
+    leave: fn(&PodDir, &str) -> bool,
+}
+
+impl<'a> Beside<'a> {
+    /// Those beside the pod of a folder. `leave` is given that and the UUID of another: if it is one of them and over, it
+    /// leaves its networks, and `true` is returned.
+    pub fn new(dir: &'a PodDir, leave: fn(&PodDir, &str) -> bool) -> Self {
+        Self { dir, leave }
+    }
+
+    /// Has each of these leave that is over; whether one has.
+    pub(crate) fn have_left<'b>(self, uuids: impl IntoIterator<Item = &'b str>) -> bool {
+        let mut uuids: Vec<&str> = uuids.into_iter().collect();
+        uuids.sort_unstable();
+        uuids.dedup();
+        // Every one of them, not the first.
+        uuids.into_iter().filter(|uuid| (self.leave)(self.dir, uuid)).count() > 0
+    }
 }
 
 /// Why a pod could not join its networks.
@@ -315,6 +342,7 @@ fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinEr
             namespace: &namespace,
             wishes: &wishes,
             habitat: wanted.habitat,
+            beside: wanted.beside,
         };
         let one = attach::join(&mut hands, &place, selected)
             .map_err(|cause| JoinError::Network { name: name.clone(), cause })?;
@@ -381,7 +409,7 @@ fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<()
     }
     let socket = Socket::netfilter()?;
     if !rules.is_empty() {
-        nat::add(&socket, host, &rules)?;
+        nat::add(&socket, host, &rules, wanted.beside)?;
     }
     // Not before there is what keeps others out.
     for setting in local {

@@ -89,6 +89,20 @@ pub fn held_exclusively(file: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// Takes an exclusive lock on this open folder or file unless somebody really holds it: who only looks, as
+/// [`held_exclusively`] does, shares it for an instant.
+pub fn exclusively_if_free(file: BorrowedFd<'_>) -> io::Result<Option<LockFd>> {
+    loop {
+        let copy = rustix::io::fcntl_dupfd_cloexec(file, 3)?;
+        if let Some(lock) = LockFd::attempt(copy, Mode::Exclusive)? {
+            return Ok(Some(lock));
+        }
+        if held_exclusively(file)? {
+            return Ok(None);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,8 @@ use appc::PodUuid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use stage1_abi::{PodDir, pod_dir};
-use std::os::fd::{AsFd as _, BorrowedFd};
-use sys::lock::{LockFd, Mode as Lock};
+use std::os::fd::AsFd as _;
+use sys::lock::exclusively_if_free;
 use sys::path::{At as _, PathError};
 
 /// Why a pod is still there.
@@ -44,7 +44,8 @@ pub fn delete(
     teardown: &dyn Fn(&PodDir, PodUuid),
 ) -> Result<Deleted, CollectError> {
     let path = sighting.dir.path();
-    let lock = lock_if_free(sighting.dir.as_fd()).at("flock", path).map_err(CollectError::Lock)?;
+    let lock =
+        exclusively_if_free(sighting.dir.as_fd()).at("flock", path).map_err(CollectError::Lock)?;
     let Some(_lock) = lock else { return Ok(Deleted::Busy) };
     if !sighting.is_there() {
         return Ok(Deleted::Gone);
@@ -54,19 +55,6 @@ pub fn delete(
     }
     delete_locked(pods, sighting.folder, sighting.uuid, &sighting.dir)?;
     Ok(Deleted::Done)
-}
-
-/// Takes a pod's lock unless somebody really holds it: who only looks at a pod shares its lock for an instant.
-fn lock_if_free(folder: BorrowedFd<'_>) -> std::io::Result<Option<LockFd>> {
-    loop {
-        let copy = rustix::io::fcntl_dupfd_cloexec(folder, 3)?;
-        if let Some(lock) = LockFd::attempt(copy, Lock::Exclusive)? {
-            return Ok(Some(lock));
-        }
-        if sys::lock::held_exclusively(folder)? {
-            return Ok(None);
-        }
-    }
 }
 
 /// The part of [`delete`] behind the lock. The stage1 and what apps wrote go before the manifest, so that what is left of

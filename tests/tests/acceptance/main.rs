@@ -9,6 +9,7 @@ mod command_line;
 mod configuration;
 mod crashes;
 mod crowds;
+mod dead_neighbours;
 mod downloads;
 mod end_of_pods;
 mod exit_codes;

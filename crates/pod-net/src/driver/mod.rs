@@ -22,7 +22,7 @@ use crate::config::{FieldError, Fields, Plugin};
 use crate::name::NetworkName;
 use crate::namespace::PodNamespace;
 use crate::result::{AssignedIp, CniResult, Dns, Interface};
-use crate::setup::Habitat;
+use crate::setup::{Beside, Habitat};
 use crate::wishes::Wishes;
 use appc::PodUuid;
 use netlink::Socket;
@@ -114,6 +114,8 @@ pub(crate) struct Place<'a> {
     pub(crate) wishes: &'a Wishes,
     /// What the pod lives in.
     pub(crate) habitat: Habitat,
+    /// The pods beside it.
+    pub(crate) beside: Beside<'a>,
 }
 
 impl Place<'_> {

@@ -220,6 +220,27 @@ pub fn check(request: &IpamRequest<'_>) -> Result<bool, IpamError> {
     Ok(leases.iter().any(|(_, lease)| lease.is_of(request.container, Some(request.ifname))))
 }
 
+/// The containers that have what could not be taken: the address asked for, or any where all are taken.
+///
+/// # Errors
+/// As [`del`].
+pub fn owners(request: &IpamRequest<'_>, refused: &IpamError) -> Result<Vec<String>, IpamError> {
+    let Some(store) = Store::open_existing(&data_folder(request)?)? else { return Ok(Vec::new()) };
+    let asked = match refused {
+        IpamError::NotAvailable { address, .. } => Some(*address),
+        _ => None,
+    };
+    let mut owners: Vec<String> = store
+        .leases()?
+        .into_iter()
+        .filter(|(address, _)| asked.is_none_or(|asked| asked == *address))
+        .map(|(_, lease)| lease.container)
+        .collect();
+    owners.sort_unstable();
+    owners.dedup();
+    Ok(owners)
+}
+
 /// Gives back every address whose owner is gone, as `owner` says, which is asked under the lock: nobody can take an address
 /// meanwhile.
 ///
