@@ -5,12 +5,16 @@ use crate::config::kinds::{FlannelConfig, TuningConfig};
 use crate::config::{FieldError, Network, Plugin, Selected};
 use crate::driver::{self, Driver, DriverError, Outcome, Place};
 use crate::flannel::{self, FlannelError, SubnetEnv};
+use crate::info::NetInfo;
 use crate::lease::Keeper;
 use crate::name::{NetworkName, PluginType};
 use crate::plugin::{Attachment, Call, PluginError, PluginPath, Runner};
 use crate::result::CniResult;
+use crate::setup::Wanted;
+use crate::teardown::Pod;
 use netlink::link::Name;
 use stage1_abi::PodDir;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Why a pod could not join a network.
@@ -51,6 +55,9 @@ pub(crate) enum Hand {
 /// Member of a plugin's configuration by which a program does what a driver of ours could.
 const PROGRAM: &str = "rkt.program";
 
+/// The variable that says where plugins are.
+pub(crate) const CNI_PATH: &str = "CNI_PATH";
+
 /// Everything that does what plugins are for.
 #[derive(Debug)]
 pub(crate) struct Hands {
@@ -59,11 +66,28 @@ pub(crate) struct Hands {
 }
 
 impl Hands {
-    /// Those for a pod of this folder. Plugins that lie where the administrator's networks are configured come before
-    /// drivers.
-    pub(crate) fn new(local_config: &Path, stage1_root: &Path, dir: &PodDir) -> Self {
-        let cni_path = std::env::var_os("CNI_PATH");
-        let path = PluginPath::new(local_config, stage1_root, cni_path.as_deref());
+    /// Those for a pod that joins. Plugins that lie where the administrator's networks are configured come before drivers.
+    pub(crate) fn new(wanted: &Wanted<'_>) -> Self {
+        let cni_path = std::env::var_os(CNI_PATH);
+        Self::with(wanted.local_config, wanted.stage1_root, wanted.dir, cni_path.as_deref())
+    }
+
+    /// Those for a pod that has joined: programs are where they were then, whatever the environment of who collects it says.
+    pub(crate) fn again(pod: &Pod<'_>, info: &NetInfo) -> Self {
+        let cni_path = match &*info.cni_path {
+            "" => std::env::var_os(CNI_PATH),
+            noted => Some(noted.into()),
+        };
+        Self::with(pod.local_config, pod.stage1_root, pod.dir, cni_path.as_deref())
+    }
+
+    fn with(
+        local_config: &Path,
+        stage1_root: &Path,
+        dir: &PodDir,
+        cni_path: Option<&OsStr>,
+    ) -> Self {
+        let path = PluginPath::new(local_config, stage1_root, cni_path);
         Self { runner: Runner::new(path, dir.path()), own_plugins: local_config.join("net.d") }
     }
 

@@ -93,7 +93,7 @@ fn try_collect(
     let mut networks = Vec::new();
     for info in info::load(pod.dir)?.unwrap_or_default() {
         match saved::network(pod.dir, &info) {
-            Ok(network) => networks.extend(network.filter(collects)),
+            Ok(network) => networks.extend(network.filter(collects).map(|network| (network, info))),
             Err(cause) => failures.push(CollectError::Saved { name: info.name, cause }),
         }
     }
@@ -102,8 +102,8 @@ fn try_collect(
     }
     let _alone = lock(pod.local_config, lock::Mode::Exclusive)?;
     let attachments = attachments(living)?;
-    let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
-    for network in &networks {
+    for (network, info) in &networks {
+        let mut hands = Hands::again(pod, info);
         let own = attachments.iter().filter(|(name, _)| name == network.name().as_str());
         let valid: Vec<ValidAttachment> = own.map(|(_, valid)| valid.clone()).collect();
         for plugin in network.plugins() {

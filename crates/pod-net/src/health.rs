@@ -92,10 +92,9 @@ pub fn check(pod: &Pod<'_>, habitat: Habitat) -> Result<Vec<HealthError>, Health
     let namespace = PodNamespace::open(&namespace::path_of(pod.uuid))?;
     let socket = sys::namespace::inside_network(namespace.as_fd(), Socket::route);
     let socket = socket.map_err(HealthError::Enter)??;
-    let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
     let mut wrong = Vec::new();
     for info in &infos {
-        let looked = check_one((pod, habitat), info, &mut hands, (&namespace, &socket));
+        let looked = check_one((pod, habitat), info, (&namespace, &socket));
         if let Err(cause) = looked {
             wrong.push(HealthError::Network { name: info.name.clone(), cause });
         }
@@ -106,7 +105,6 @@ pub fn check(pod: &Pod<'_>, habitat: Habitat) -> Result<Vec<HealthError>, Health
 fn check_one(
     (pod, habitat): (&Pod<'_>, Habitat),
     info: &NetInfo,
-    hands: &mut Hands,
     (namespace, socket): (&PodNamespace, &Socket),
 ) -> Result<(), Ill> {
     let Some(network) = saved::network(pod.dir, info)? else { return Ok(()) };
@@ -114,9 +112,10 @@ fn check_one(
         return Ok(());
     }
     look(info, socket, habitat)?;
+    let mut hands = Hands::again(pod, info);
     let (args, wishes) = (NetworkArgs::new(info.args.clone()), saved::wishes(pod.dir));
     for (number, plugin) in network.plugins().iter().enumerate() {
-        let stood_for = saved::stood_for(hands, plugin, pod.uuid);
+        let stood_for = saved::stood_for(&hands, plugin, pod.uuid);
         let plugin = stood_for.as_ref().unwrap_or(plugin);
         let gave_addresses = number == 0;
         if hands.of(plugin) != Hand::Program || (gave_addresses && habitat == Habitat::Machine) {

@@ -5,8 +5,8 @@
 //! net/FILE        the configuration of a network, as it was when the pod joined  written before ADD
 //! ```
 //!
-//! The members of upstream come in its order and are always there; `ip6`, `prefix6` and `cniResult` stand only where they
-//! say something. Whoever reads skips networks whose configuration is gone.
+//! The members of upstream come in its order and are always there; `ip6`, `prefix6`, `cniResult` and `cniPath` stand only
+//! where they say something. Whoever reads skips networks whose configuration is gone.
 
 use crate::cidr::Cidr;
 use crate::config::{Fields, Network};
@@ -63,6 +63,8 @@ pub struct NetInfo {
     pub args: String,
     /// What joining came to, where plugins want it back.
     pub result: Option<CniResult>,
+    /// `CNI_PATH` of whoever had the pod join; empty if it was not set.
+    pub cni_path: String,
 }
 
 impl NetInfo {
@@ -84,6 +86,9 @@ impl NetInfo {
         if let Some(result) = &self.result {
             members.push(("cniResult", result.write(Version::V1_1_0)));
         }
+        if !self.cni_path.is_empty() {
+            members.push(("cniPath", self.cni_path.as_str().into()));
+        }
         Json::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
@@ -103,6 +108,7 @@ impl NetInfo {
             ipv6: ipv6.and_then(|ip| Cidr::new(ip, prefix)),
             args: owned("args")?,
             result: result.map(|json| CniResult::read(json, Version::V1_1_0)).transpose()?,
+            cni_path: owned("cniPath")?,
         })
     }
 }
@@ -189,6 +195,7 @@ mod tests {
     fn written_and_read() {
         let old = network();
         let dual = NetInfo { ipv6: Some(Cidr::parse("fd00::2/64").unwrap()), ..network() };
+        let elsewhere = NetInfo { cni_path: "/a:/b".into(), ..network() };
         let bare = NetInfo { ipv4: None, args: String::new(), ..network() };
         let whole = NetInfo {
             result: Some(CniResult {
@@ -205,6 +212,7 @@ mod tests {
         for (network, expected) in [
             (&old, format!("[{OLD}}}]")),
             (&dual, format!(r#"[{OLD},"ip6":"fd00::2","prefix6":64}}]"#)),
+            (&elsewhere, format!(r#"[{OLD},"cniPath":"/a:/b"}}]"#)),
             (
                 &bare,
                 format!("[{OLD}}}]")

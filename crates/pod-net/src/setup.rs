@@ -267,7 +267,7 @@ impl Joining {
 
     /// Whether it is certain already that no network says where names are looked up.
     pub fn is_silent_about_names(&self, wanted: &Wanted<'_>) -> bool {
-        let hands = Hands::new(wanted.local_config, wanted.stage1_root, wanted.dir);
+        let hands = Hands::new(wanted);
         let plugins = self.selected.iter().flat_map(|selected| selected.network.plugins());
         let mut silent = plugins.map(|plugin| {
             let ours =
@@ -321,7 +321,7 @@ fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinEr
     let Joining { selected, namespace, pod } = joining;
     let host = Socket::route()?;
     pod.one(&Set::new(Index::LOOPBACK, Settings::new().up()))?;
-    let mut hands = Hands::new(wanted.local_config, wanted.stage1_root, wanted.dir);
+    let mut hands = Hands::new(wanted);
     let wishes = Wishes {
         ports: wanted.forwards.iter().map(PortMapping::from).collect(),
         ..Wishes::default()
@@ -372,6 +372,7 @@ fn described(number: usize, selected: &Selected) -> NetInfo {
         config: info::config_path(&selected.network),
         ifname: interface(number),
         args: selected.args.as_str().to_owned(),
+        cni_path: std::env::var(attach::CNI_PATH).unwrap_or_default(),
         ..NetInfo::default()
     }
 }

@@ -209,7 +209,7 @@ fn try_leave_one(
     {
         log::debug!("networking: {}: {}", info.name, sys::cause::chain(&error));
     }
-    let mut hands = Hands::new(pod.local_config, pod.stage1_root, pod.dir);
+    let mut hands = Hands::again(pod, info);
     let uuid = PodUuid::parse(pod.uuid).ok();
     let args = NetworkArgs::new(info.args.clone());
     let mut results = Vec::new();
@@ -218,6 +218,7 @@ fn try_leave_one(
             Hand::Driver(Driver::Flannel) => FlannelConfig::read(plugin).ok().zip(uuid),
             _ => None,
         };
+        let before = results.len();
         let kept = saved::stood_for(&hands, plugin, pod.uuid);
         let plugin: &Plugin = kept.as_ref().unwrap_or(plugin);
         match hands.of(plugin) {
@@ -247,7 +248,9 @@ fn try_leave_one(
                 results.push(done.map_err(|cause| LeaveError::Plugin { name: name(), cause }));
             }
         }
-        if let Some((config, uuid)) = flannel {
+        // What has failed is tried again, for which it must be known what flannel stood for.
+        let left = results.iter().skip(before).all(Result::is_ok);
+        if let Some((config, uuid)) = flannel.filter(|_| left) {
             results.push(flannel::forget(&config.data_dir, &uuid).map_err(LeaveError::from));
         }
     }

@@ -315,6 +315,33 @@ fn plugins_collect_what_no_living_pod_needs() {
     });
 }
 
+#[test]
+fn a_plugin_is_found_again_where_it_was() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let _ = Spy::new(&site);
+        let folder = site.rkt.folder("plugins");
+        fs::rename(site.rkt.top.join("local/net.d/spy"), site.rkt.path("plugins/spy")).unwrap();
+        site.network("1.conflist", &list("spied", &json!({"disableGC": true})));
+        let image = site.image();
+        let mut words = vec!["--insecure-options=image", "run"];
+        words.extend(flavour.select);
+        words.extend(["--net=spied", &image, "--", "echo up; exec sleep 1000"]);
+        let killed = Running::start(site.rkt.command(&words).env("CNI_PATH", folder));
+        killed.says("up");
+        site.rkt.note();
+        killed.signal(9);
+        drop(killed.wait());
+        // Who collects does not know of the folder.
+        site.rkt.collect();
+        let calls = fs::read_to_string(site.rkt.path("plugins/calls")).unwrap();
+        let call = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let commands: Vec<Value> =
+            calls.lines().map(|line| call(line)["env"]["CNI_COMMAND"].clone()).collect();
+        assert_eq!(commands, ["STATUS", "ADD", "DEL"]);
+    });
+}
+
 /// A pod of this image on networks that programs of the distribution serve.
 pub(super) fn served(
     site: &Site,
