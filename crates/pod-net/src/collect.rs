@@ -1,7 +1,8 @@
 //! `GC`: programs of version 1.1 are told which attachments are in use, and drop everything else that they know.
 //!
 //! It goes by the pods that live in a folder of pods. A pod that is joining says so in its folder before it calls anybody,
-//! and holds a lock on the folder of configurations while it does: nobody's new attachment is dropped for being unknown.
+//! and shares a lock of the folder of pods while it does: nobody's new attachment is dropped for being unknown. Its file is
+//! root's alone, since whoever may open a file may lock it, and it is not waited for without end.
 
 use crate::attach::{Hand, Hands};
 use crate::config::{Network, Selected};
@@ -11,11 +12,11 @@ use crate::saved::{self, SavedError};
 use crate::teardown::Pod;
 use crate::version::Version;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use stage1_abi::PodDir;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Duration;
 use sys::lock::{self, LockFd};
 use sys::path::{At as _, PathError};
 
@@ -48,31 +49,36 @@ pub enum CollectError {
     },
 }
 
+/// The file beside the folders of pods that is locked.
+const LOCK: &str = ".collecting-networks";
+/// How long it is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Whether programs of this network are ever told to collect.
 fn collects(network: &Network) -> bool {
     network.version() >= Version::V1_1_0 && network.is_collected()
 }
 
 /// Keeps others from collecting while a pod joins; `None` where nobody could collect what it joins.
-pub(crate) fn hold_off(
-    local_config: &Path,
-    selected: &[Selected],
-) -> Result<Option<LockFd>, PathError> {
+pub(crate) fn hold_off(dir: &PodDir, selected: &[Selected]) -> Result<Option<LockFd>, PathError> {
     if !selected.iter().any(|one| collects(&one.network)) {
         return Ok(None);
     }
-    lock(local_config, lock::Mode::Shared)
+    lock(dir, lock::Mode::Shared)
 }
 
-/// The lock on the folder of configurations; `None` without a folder, and then there are no such networks.
-fn lock(local_config: &Path, mode: lock::Mode) -> Result<Option<LockFd>, PathError> {
-    let folder = local_config.join("net.d");
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = match rustix::fs::open(&folder, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(None),
-        other => other.at("open", &folder)?,
+/// The lock of the folder of pods in which this pod is; `None` where it is in none.
+fn lock(dir: &PodDir, mode: lock::Mode) -> Result<Option<LockFd>, PathError> {
+    let Some(pods) = dir.path().parent().and_then(Path::parent) else { return Ok(None) };
+    let path = pods.join(LOCK);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).at("open", &path)?;
+    let late = || {
+        let seconds = PATIENCE.as_secs();
+        let problem = format!("others have held it for {seconds} seconds: does a plugin hang?");
+        PathError::new("lock", &path, io::Error::new(io::ErrorKind::TimedOut, problem))
     };
-    LockFd::wait(fd, mode).at("lock", &folder).map(Some)
+    LockFd::within(fd.as_fd(), mode, PATIENCE).at("lock", &path)?.map(Some).ok_or_else(late)
 }
 
 /// Has the programs of a dead pod's networks collect what no pod in `living`, a folder of pods that run, needs.
@@ -100,7 +106,7 @@ fn try_collect(
     if networks.is_empty() {
         return Ok(());
     }
-    let _alone = lock(pod.local_config, lock::Mode::Exclusive)?;
+    let _alone = lock(pod.dir, lock::Mode::Exclusive)?;
     let attachments = attachments(living)?;
     for (network, info) in &networks {
         let mut hands = Hands::again(pod, info);

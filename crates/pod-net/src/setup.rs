@@ -241,7 +241,7 @@ pub fn begin(wanted: &Wanted<'_>) -> Result<Joining, JoinError> {
     if selected.len() > MOST {
         return Err(JoinError::TooMany);
     }
-    let _nobody_collects = crate::collect::hold_off(wanted.local_config, &selected)?;
+    let _nobody_collects = crate::collect::hold_off(wanted.dir, &selected)?;
     record(wanted, &selected)?;
     match namespace(wanted.uuid) {
         Ok((namespace, pod)) => Ok(Joining { selected, namespace, pod }),

@@ -4,6 +4,15 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Between two looks at a lock that is waited for.
+const PAUSE: Duration = Duration::from_millis(10);
+
+#[expect(clippy::disallowed_methods, reason = "the kernel has no wait for a flock that ends")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
 
 /// How a lock excludes others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +55,21 @@ impl LockFd {
             Ok(()) => Ok(Some(Self(file))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Waits for the lock, but not for ever; `None` means somebody was in the way all the time.
+    pub fn within(file: BorrowedFd<'_>, mode: Mode, limit: Duration) -> io::Result<Option<Self>> {
+        let end = Instant::now() + limit;
+        loop {
+            let copy = rustix::io::fcntl_dupfd_cloexec(file, 3)?;
+            if let Some(lock) = Self::attempt(copy, mode)? {
+                return Ok(Some(lock));
+            }
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            pause();
         }
     }
 
@@ -115,6 +139,7 @@ mod tests {
         let held = LockFd::attempt(open(), Mode::Exclusive).unwrap().unwrap();
         assert!(held_exclusively(open().as_fd()).unwrap());
         assert!(LockFd::attempt(open(), Mode::Shared).unwrap().is_none());
+        assert!(LockFd::within(open().as_fd(), Mode::Shared, 2 * PAUSE).unwrap().is_none());
         drop(held);
         assert!(!held_exclusively(open().as_fd()).unwrap());
         std::fs::remove_file(&path).unwrap();

@@ -286,6 +286,9 @@ fn plugins_collect_what_no_living_pod_needs() {
         let site = Site::new();
         let spy = Spy::new(&site);
         site.network("1.conflist", &list("spied", &json!({})));
+        // Anybody may lock a folder that anybody may read.
+        let folder = fs::File::open(site.rkt.top.join("local/net.d")).unwrap();
+        folder.lock().unwrap();
         let quiet = json!({"disableGC": true, "disableCheck": true});
         site.network("2.conflist", &list("quiet", &quiet));
         let (server, living) = site.server(flavour, &["--net=spied"]);
