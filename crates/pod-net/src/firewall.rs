@@ -13,12 +13,18 @@ use netlink::nft::{
 use netlink::{Errno, RequestError, Socket};
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const FILTER: &str = "filter";
 const FORWARD: &str = "FORWARD";
 /// The chain of pods, as iptables names chains.
 const OWN: &str = "RKT-FORWARD";
+
+/// Where else programs are that only root runs.
+const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// How often iptables-legacy is tried while other pods leave.
+const LEGACY_ATTEMPTS: usize = 10;
 
 /// Why packets of a pod cannot be let through.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +46,21 @@ pub enum FirewallError {
     Program {
         /// The program.
         program: &'static str,
+        /// Its exit code; `None` if a signal ended it.
+        code: Option<i32>,
         /// What it said.
         said: String,
     },
     /// Others never stopped changing the packet filter.
     #[error("the packet filter is changed by others all the time")]
     Restless,
+}
+
+impl FirewallError {
+    /// Whether a program says that there is no such chain or rule.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Program { code: Some(1), .. })
+    }
 }
 
 /// One family's part.
@@ -97,7 +112,14 @@ pub(crate) fn admit(
         }
         side.admit(socket, uuid, &own, &mut warnings)?;
         if side.has_legacy() {
-            side.admit_legacy(uuid, &own)?;
+            match side.program() {
+                Some(program) => side.admit_legacy(&program, uuid, &own)?,
+                // The table is there as soon as anybody has looked at it: most often nothing is dropped.
+                None => warnings.push(format!(
+                    "the kernel has rules of iptables-legacy, but there is no {}: pods may be cut off",
+                    side.legacy
+                )),
+            }
         }
     }
     warnings.sort();
@@ -109,8 +131,10 @@ pub(crate) fn admit(
 pub(crate) fn dismiss(socket: &Socket, uuid: &str) -> Result<(), FirewallError> {
     for side in SIDES {
         side.dismiss(socket, uuid)?;
-        if side.has_legacy() {
-            side.dismiss_legacy(uuid)?;
+        if side.has_legacy()
+            && let Some(program) = side.program()
+        {
+            side.dismiss_legacy(&program, uuid)?;
         }
     }
     Ok(())
@@ -248,9 +272,16 @@ impl Side {
             .is_ok_and(|names| names.lines().any(|name| name == FILTER))
     }
 
-    fn run(self, words: &[&str]) -> Result<String, FirewallError> {
+    /// Where the program is. The path of services often lacks the folders of what only root runs.
+    fn program(self) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
+        folders.map(|folder| folder.join(self.legacy)).find(|path| path.is_file())
+    }
+
+    fn run(self, program: &Path, words: &[&str]) -> Result<String, FirewallError> {
         let failed = |cause| FirewallError::Run { program: self.legacy, cause };
-        let output = Command::new(self.legacy)
+        let output = Command::new(program)
             .args(["-w", "30"])
             .args(words)
             .stdin(Stdio::null())
@@ -260,33 +291,58 @@ impl Side {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(FirewallError::Program { program: self.legacy, said })
+        Err(FirewallError::Program { program: self.legacy, code: output.status.code(), said })
     }
 
     /// The rules of our chain as the program lists them; `None` if there is no such chain.
-    fn legacy_rules(self) -> Option<Vec<String>> {
-        let listed = self.run(&["-S", OWN]).ok()?;
-        Some(listed.lines().filter(|line| line.starts_with("-A ")).map(str::to_owned).collect())
+    fn legacy_rules(self, program: &Path) -> Result<Option<Vec<String>>, FirewallError> {
+        let listed = match self.run(program, &["-S", OWN]) {
+            Err(error) if error.is_absence() => return Ok(None),
+            other => other?,
+        };
+        let rules = listed.lines().filter(|line| line.starts_with("-A "));
+        Ok(Some(rules.map(str::to_owned).collect()))
     }
 
-    fn admit_legacy(self, uuid: &str, addresses: &[IpAddr]) -> Result<(), FirewallError> {
-        if self.legacy_rules().is_none() {
+    fn admit_legacy(
+        self,
+        program: &Path,
+        uuid: &str,
+        addresses: &[IpAddr],
+    ) -> Result<(), FirewallError> {
+        for _ in 1..LEGACY_ATTEMPTS {
+            match self.try_admit_legacy(program, uuid, addresses) {
+                // The last pod has left and taken the chain with it, which it cannot once there is a rule in it.
+                Err(error) if error.is_absence() => log::debug!("{error}"),
+                other => return other,
+            }
+        }
+        self.try_admit_legacy(program, uuid, addresses)
+    }
+
+    fn try_admit_legacy(
+        self,
+        program: &Path,
+        uuid: &str,
+        addresses: &[IpAddr],
+    ) -> Result<(), FirewallError> {
+        if self.legacy_rules(program)?.is_none() {
             // Another pod may be making it.
-            let made = self.run(&["-N", OWN]);
-            if self.legacy_rules().is_none() {
+            let made = self.run(program, &["-N", OWN]);
+            if self.legacy_rules(program)?.is_none() {
                 made?;
             }
         }
-        let first = self.run(&["-S", FORWARD])?;
+        let first = self.run(program, &["-S", FORWARD])?;
         let jump = format!("-A {FORWARD} -j {OWN}");
         if first.lines().find(|line| line.starts_with("-A ")) != Some(&*jump) {
-            self.run(&["-I", FORWARD, "1", "-j", OWN])?;
+            self.run(program, &["-I", FORWARD, "1", "-j", OWN])?;
         }
         let mark = crate::mark(uuid);
         for address in addresses.iter().map(IpAddr::to_string) {
             let append = |words: &[&str]| {
                 let all = [&["-A", OWN, "-m", "comment", "--comment", &mark][..], words].concat();
-                self.run(&all)
+                self.run(program, &all)
             };
             append(&[
                 "-d",
@@ -303,8 +359,8 @@ impl Side {
         Ok(())
     }
 
-    fn dismiss_legacy(self, uuid: &str) -> Result<(), FirewallError> {
-        let Some(rules) = self.legacy_rules() else { return Ok(()) };
+    fn dismiss_legacy(self, program: &Path, uuid: &str) -> Result<(), FirewallError> {
+        let Some(rules) = self.legacy_rules(program)? else { return Ok(()) };
         let mark = crate::mark(uuid);
         let (own, rest): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| rule.contains(&*mark));
@@ -313,18 +369,18 @@ impl Side {
             let rule = rule.replace(&format!("\"{mark}\""), "\u{1}");
             let words: Vec<&str> =
                 rule.split(' ').skip(1).map(|w| if w == "\u{1}" { &*mark } else { w }).collect();
-            self.run(&[&["-D"][..], &words].concat())?;
+            self.run(program, &[&["-D"][..], &words].concat())?;
         }
         if rest.is_empty() {
             // Who adds a rule meanwhile keeps the chain.
-            let listed = self.run(&["-S", FORWARD])?;
+            let listed = self.run(program, &["-S", FORWARD])?;
             let jump = format!("-A {FORWARD} -j {OWN}");
             for _ in listed.lines().filter(|line| *line == jump) {
-                self.run(&["-D", FORWARD, "-j", OWN])?;
+                self.run(program, &["-D", FORWARD, "-j", OWN])?;
             }
-            if let Err(error) = self.run(&["-X", OWN]) {
+            if let Err(error) = self.run(program, &["-X", OWN]) {
                 log::debug!("{error}");
-                self.run(&["-I", FORWARD, "1", "-j", OWN])?;
+                self.run(program, &["-I", FORWARD, "1", "-j", OWN])?;
             }
         }
         Ok(())

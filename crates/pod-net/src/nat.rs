@@ -316,7 +316,7 @@ impl Side {
     fn add(self, socket: &Socket, rules: &Rules, beside: Beside<'_>) -> Result<(), NatError> {
         let mut tidied = false;
         for _ in 0..ATTEMPTS {
-            let generation = generation(socket)?;
+            let generation = self::generation(socket)?;
             let chains = self.chains(socket)?;
             let mut layout = Transaction::of(generation);
             if chains.is_none() {
@@ -334,7 +334,7 @@ impl Side {
             self.add_elements(&mut change, rules);
             match change.commit(socket) {
                 Ok(()) => return Ok(()),
-                Err(error) if is_stale(&error) => {}
+                Err(error) if is_stale(socket, &error, generation)? => {}
                 Err(error) if error.errno() == Some(Errno::EXIST) => {
                     let (taken, owners) = self.taken(socket, rules);
                     // Who has just left is in nobody's way, and who was killed need not wait for gc.
@@ -384,7 +384,7 @@ impl Side {
     /// Removes a pod; with the last one, everything. Which ports led to it.
     fn remove(self, socket: &Socket, mark: &str) -> Result<Vec<Led>, NatError> {
         for _ in 0..ATTEMPTS {
-            let generation = generation(socket)?;
+            let generation = self::generation(socket)?;
             let Some(chains) = self.chains(socket)? else { return Ok(Vec::new()) };
             let (mut used, mut elements, mut others) = (Vec::new(), Vec::new(), false);
             for name in [PODS, PORTS, PORTS_AT] {
@@ -427,7 +427,7 @@ impl Side {
                     return Ok(own.filter_map(|(name, element)| self.led(name, element)).collect());
                 }
                 // Somebody has come.
-                Err(error) if is_stale(&error) => set_gates(&gates, "1")?,
+                Err(error) if is_stale(socket, &error, generation)? => set_gates(&gates, "1")?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -456,9 +456,14 @@ impl Side {
     }
 }
 
-/// Whether a transaction failed since the packet filter is no longer what it was when it was looked at.
-fn is_stale(error: &RequestError) -> bool {
-    matches!(error.errno(), Some(Errno::RESTART | Errno::NOENT))
+/// Whether a transaction failed since the packet filter is no longer what it was at this generation. The kernel also says
+/// that something is not there of what it was built without.
+fn is_stale(socket: &Socket, error: &RequestError, then: u32) -> Result<bool, NatError> {
+    Ok(match error.errno() {
+        Some(Errno::RESTART) => true,
+        Some(Errno::NOENT) => generation(socket)? != then,
+        _ => false,
+    })
 }
 
 /// The setting by which an interface takes packets of loopback addresses.
