@@ -5,8 +5,8 @@
 //! net/FILE        the configuration of a network, as it was when the pod joined  written before ADD
 //! ```
 //!
-//! The members of upstream come in its order and are always there; `ip6`, `prefix6`, `cniResult` and `cniPath` stand only
-//! where they say something. Whoever reads skips networks whose configuration is gone.
+//! The members of upstream come in its order and are always there; `ip6`, `prefix6`, `cniResult`, `cniPath` and
+//! `openedBridge` stand only where they say something. Whoever reads skips networks whose configuration is gone.
 
 use crate::cidr::Cidr;
 use crate::config::{Fields, Network};
@@ -65,6 +65,8 @@ pub struct NetInfo {
     pub result: Option<CniResult>,
     /// `CNI_PATH` of whoever had the pod join; empty if it was not set.
     pub cni_path: String,
+    /// The bridge that takes packets of loopback addresses for the sake of this pod, among others, and did not before.
+    pub opened: Option<String>,
 }
 
 impl NetInfo {
@@ -89,6 +91,9 @@ impl NetInfo {
         if !self.cni_path.is_empty() {
             members.push(("cniPath", self.cni_path.as_str().into()));
         }
+        if let Some(bridge) = &self.opened {
+            members.push(("openedBridge", bridge.as_str().into()));
+        }
         Json::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
@@ -109,6 +114,7 @@ impl NetInfo {
             args: owned("args")?,
             result: result.map(|json| CniResult::read(json, Version::V1_1_0)).transpose()?,
             cni_path: owned("cniPath")?,
+            opened: fields.owned("openedBridge")?,
         })
     }
 }
@@ -196,6 +202,7 @@ mod tests {
         let old = network();
         let dual = NetInfo { ipv6: Some(Cidr::parse("fd00::2/64").unwrap()), ..network() };
         let elsewhere = NetInfo { cni_path: "/a:/b".into(), ..network() };
+        let opened = NetInfo { opened: Some("br0".into()), ..network() };
         let bare = NetInfo { ipv4: None, args: String::new(), ..network() };
         let whole = NetInfo {
             result: Some(CniResult {
@@ -212,6 +219,7 @@ mod tests {
         for (network, expected) in [
             (&old, format!("[{OLD}}}]")),
             (&dual, format!(r#"[{OLD},"ip6":"fd00::2","prefix6":64}}]"#)),
+            (&opened, format!(r#"[{OLD},"openedBridge":"br0"}}]"#)),
             (&elsewhere, format!(r#"[{OLD},"cniPath":"/a:/b"}}]"#)),
             (
                 &bare,

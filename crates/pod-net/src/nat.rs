@@ -130,7 +130,7 @@ impl Rules {
         }
     }
 
-    /// Notes a bridge that takes packets of loopback addresses only for the sake of ports: it outlives them, and what keeps
+    /// Notes a bridge that is to take packets of loopback addresses for the sake of ports: it outlives them, and what keeps
     /// others from the host's loopback addresses goes with the last pod.
     pub(crate) fn gate(&mut self, name: Name) {
         self.gates.push(name);
@@ -291,13 +291,37 @@ impl Side {
         for (name, elements) in self.elements_of(rules) {
             change.add_elements(self.set(name), &elements, Existing::Refuse);
         }
+    }
+
+    fn add_gates(self, change: &mut Transaction, gates: &[Name]) {
         if self.is_ipv4 {
-            let gates = rules.gates.iter().map(|name| Element::new(&[Value::Link(*name)]));
+            let gates = gates.iter().map(|name| Element::new(&[Value::Link(*name)]));
             change.add_elements(self.set(GATES), &gates.collect::<Vec<_>>(), Existing::Keep);
         }
     }
 
-    /// The names of those bridges.
+    /// Those of a pod's bridges that take packets of loopback addresses for the sake of pods alone: they do not yet, or only
+    /// since a pod needed it, which the table knows, or the pods themselves if somebody has taken the table away.
+    fn opened(
+        self,
+        socket: &Socket,
+        rules: &Rules,
+        has_table: bool,
+        beside: Beside<'_>,
+    ) -> Result<Vec<Name>, NatError> {
+        let gates = rules.gates.iter().copied();
+        let (closed, open): (Vec<Name>, Vec<Name>) = gates
+            .filter(|_| self.is_ipv4)
+            .partition(|gate| sysctl::get(&local_setting(&gate.text())).as_deref() == Some("0"));
+        if open.is_empty() {
+            return Ok(closed);
+        }
+        let known = if has_table { self.gates(socket)? } else { beside.opened() };
+        let known = |gate: &Name| known.iter().any(|known| *known == *gate.text());
+        Ok(closed.into_iter().chain(open.into_iter().filter(known)).collect())
+    }
+
+    /// The names of those bridges, as the table has them.
     fn gates(self, socket: &Socket) -> Result<Vec<String>, NatError> {
         if !self.is_ipv4 {
             return Ok(Vec::new());
@@ -307,17 +331,28 @@ impl Side {
             let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
             String::from_utf8(key.into_iter().take(end).collect()).ok()
         };
-        Ok(self.elements(socket, GATES)?.into_iter().filter_map(name).collect())
+        match self.elements(socket, GATES) {
+            // The last pod has just left.
+            Err(NatError::Request(error)) if error.errno() == Some(Errno::NOENT) => Ok(Vec::new()),
+            other => Ok(other?.into_iter().filter_map(name).collect()),
+        }
     }
 
     /// Adds a pod, and what it is the first to need. It is looked first what is there: a transaction that fails costs as
     /// much as ten that do not, since the kernel waits before it takes back what nobody has seen. Elements alone do not
     /// depend on what others do meanwhile, so that pods that start at once do not fail each other's transactions.
-    fn add(self, socket: &Socket, rules: &Rules, beside: Beside<'_>) -> Result<(), NatError> {
+    fn add(
+        self,
+        socket: &Socket,
+        rules: &Rules,
+        beside: Beside<'_>,
+    ) -> Result<Vec<Name>, NatError> {
         let mut tidied = false;
         for _ in 0..ATTEMPTS {
             let generation = self::generation(socket)?;
             let chains = self.chains(socket)?;
+            // Who leaves closes bridges before it takes the table away, so that it is looked only now.
+            let opened = self.opened(socket, rules, chains.is_some(), beside)?;
             let mut layout = Transaction::of(generation);
             if chains.is_none() {
                 self.lay_out(&mut layout)?;
@@ -332,8 +367,9 @@ impl Side {
             }
             let mut change = if layout.is_empty() { Transaction::new() } else { layout };
             self.add_elements(&mut change, rules);
+            self.add_gates(&mut change, &opened);
             match change.commit(socket) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(opened),
                 Err(error) if is_stale(socket, &error, generation)? => {}
                 Err(error) if error.errno() == Some(Errno::EXIST) => {
                     let (taken, owners) = self.taken(socket, rules);
@@ -381,11 +417,16 @@ impl Side {
         })
     }
 
-    /// Removes a pod; with the last one, everything. Which ports led to it.
-    fn remove(self, socket: &Socket, mark: &str) -> Result<Vec<Led>, NatError> {
+    /// Removes a pod; with the last one, everything. `opened` are bridges that are closed then, or left to the pods that
+    /// stay. Which ports led to it.
+    fn remove(self, socket: &Socket, mark: &str, opened: &[String]) -> Result<Vec<Led>, NatError> {
         for _ in 0..ATTEMPTS {
             let generation = self::generation(socket)?;
-            let Some(chains) = self.chains(socket)? else { return Ok(Vec::new()) };
+            let Some(chains) = self.chains(socket)? else {
+                // Somebody has taken the table away, and no port leads anywhere.
+                set_gates(opened, "0")?;
+                return Ok(Vec::new());
+            };
             let (mut used, mut elements, mut others) = (Vec::new(), Vec::new(), false);
             for name in [PODS, PORTS, PORTS_AT] {
                 let all = self.elements(socket, name)?;
@@ -405,6 +446,8 @@ impl Side {
             let alone = others && unused.is_empty();
             let mut change = if alone { Transaction::new() } else { Transaction::of(generation) };
             if others {
+                let opened = opened.iter().filter_map(|name| Name::new(name).ok());
+                self.add_gates(&mut change, &opened.collect::<Vec<_>>());
                 for (name, own) in &elements {
                     change.delete_elements(self.set(name), own);
                 }
@@ -417,6 +460,7 @@ impl Side {
             if !others {
                 change.add(&DeleteTable(self.table()));
                 gates = self.gates(socket)?;
+                gates.extend(opened.iter().cloned());
                 // Before the chain that guards loopback addresses goes.
                 set_gates(&gates, "0")?;
             }
@@ -492,19 +536,21 @@ fn generation(socket: &Socket) -> Result<u32, NatError> {
     Ok(socket.get(&Generation)?.unwrap_or_default())
 }
 
-/// Adds a pod's rules, in place of those of pods beside it that are over. `host` is a socket to the routing part.
+/// Adds a pod's rules, in place of those of pods beside it that are over. `host` is a socket to the routing part. Which
+/// bridges are to take packets of loopback addresses for the sake of pods alone; the caller notes them, and has them do so.
 pub(crate) fn add(
     socket: &Socket,
     host: &Socket,
     rules: &Rules,
     beside: Beside<'_>,
-) -> Result<(), NatError> {
+) -> Result<Vec<Name>, NatError> {
+    let mut opened = Vec::new();
     for side in SIDES {
         let own = |ip: &IpAddr| ip.is_ipv4() == side.is_ipv4;
         let any = rules.pods.iter().any(|pod| own(&pod.address))
             || rules.ports.iter().any(|port| own(&port.to));
         if any {
-            side.add(socket, rules, beside)?;
+            opened.extend(side.add(socket, rules, beside)?);
         }
     }
     let led = rules.ports.iter().map(|Port { forward, to }| Led {
@@ -513,13 +559,15 @@ pub(crate) fn add(
         port: forward.host_port,
         to: *to,
     });
-    Ok(stale::forget_others(socket, host, &led.collect::<Vec<_>>())?)
+    stale::forget_others(socket, host, &led.collect::<Vec<_>>())?;
+    Ok(opened)
 }
 
-/// Removes whatever rules there are of a pod.
-pub(crate) fn remove(socket: &Socket, uuid: &str) -> Result<(), NatError> {
+/// Removes whatever rules there are of a pod, which had these bridges opened.
+pub(crate) fn remove(socket: &Socket, uuid: &str, opened: &[String]) -> Result<(), NatError> {
     for side in SIDES {
-        let led = side.remove(socket, &crate::mark(uuid))?;
+        let opened = if side.is_ipv4 { opened } else { &[] };
+        let led = side.remove(socket, &crate::mark(uuid), opened)?;
         stale::forget_own(socket, &led)?;
     }
     Ok(())

@@ -89,6 +89,17 @@ impl<'a> Beside<'a> {
         Self { dir, leave }
     }
 
+    /// The bridges that take packets of loopback addresses for the sake of any of them, by their records.
+    pub(crate) fn opened(self) -> Vec<String> {
+        let Some(pods) = self.dir.path().parent().and_then(Path::parent) else { return Vec::new() };
+        let folders = ["run", "exited-garbage"].map(|name| std::fs::read_dir(pods.join(name)));
+        let pods = folders.into_iter().flatten().flatten().flatten();
+        // Who cannot be read now has been deleted, and so has left.
+        let dirs = pods.filter_map(|entry| PodDir::open(entry.path()).ok());
+        let infos = dirs.filter_map(|dir| info::load(&dir).ok().flatten()).flatten();
+        infos.filter_map(|info| info.opened).collect()
+    }
+
     /// Has each of these leave that is over; whether one has.
     pub(crate) fn have_left<'b>(self, uuids: impl IntoIterator<Item = &'b str>) -> bool {
         let mut uuids: Vec<&str> = uuids.into_iter().collect();
@@ -348,7 +359,8 @@ fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinEr
             .map_err(|cause| JoinError::Network { name: name.clone(), cause })?;
         joined.push(one);
     }
-    set_rules(wanted, &host, &joined)?;
+    let rules = add_rules(wanted, &host, &joined)?;
+    let opened = rules.as_ref().map(|rules| &*rules.opened).unwrap_or_default();
     if !joined.is_empty() {
         let infos = selected.iter().zip(&joined).enumerate().map(|(number, (selected, joined))| {
             let result = &joined.result;
@@ -357,10 +369,18 @@ fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinEr
                 ipv4: result.ipv4().map(|ip| ip.address),
                 ipv6: result.ipv6().map(|ip| ip.address),
                 result: joined.has_programs.then(|| result.clone()),
+                opened: joined
+                    .gate
+                    .filter(|gate| opened.contains(gate))
+                    .map(|gate| gate.text().into()),
                 ..described(number, selected)
             }
         });
         info::save(wanted.dir, &infos.collect::<Vec<_>>())?;
+    }
+    // Not before it is on record what must be undone.
+    if let Some(rules) = rules {
+        let_through(wanted, rules, &joined)?;
     }
     Ok(PodNetworks { namespace, joined })
 }
@@ -377,9 +397,21 @@ fn described(number: usize, selected: &Selected) -> NetInfo {
     }
 }
 
-/// The rules of the host for all networks of a pod.
-fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<(), JoinError> {
-    let ours = joined.iter().filter(|joined| joined.gate.is_some());
+/// Rules of the host that are there, and what they need to be of use.
+struct Ruled {
+    netfilter: Socket,
+    /// Settings by which interfaces take packets of loopback addresses.
+    local: Vec<String>,
+    /// Bridges that are to do so for the sake of pods alone.
+    opened: Vec<Name>,
+}
+
+/// The rules of the host for all networks of a pod; `None` if there are none.
+fn add_rules(
+    wanted: &Wanted<'_>,
+    host: &Socket,
+    joined: &[Joined],
+) -> Result<Option<Ruled>, JoinError> {
     let forwarding = forwarding_networks(joined);
     let by_plugin = joined.iter().any(|joined| joined.forwards == attach::Forwards::Plugin);
     let nowhere = forwarding.iter().all(|joined| joined.result.ips.is_empty());
@@ -395,27 +427,35 @@ fn set_rules(wanted: &Wanted<'_>, host: &Socket, joined: &[Joined]) -> Result<()
     let mut local = Vec::new();
     for one in forwarding {
         rules.forward(wanted.forwards, &one.result);
-        if let Some(gate) = one.gate.filter(|_| !wanted.forwards.is_empty()) {
+        // There is no such setting for the addresses of IPv6, nor a guard where there are no others.
+        let is_reached = !wanted.forwards.is_empty() && one.result.ipv4().is_some();
+        if let Some(gate) = one.gate.filter(|_| is_reached) {
             // What the host sends to its own loopback addresses may go out there.
-            let setting = nat::local_setting(&gate.text());
-            let is_bridge = one.driver == Some(Driver::Bridge);
-            if is_bridge && sysctl::get(&setting).as_deref() == Some("0") {
+            local.push(nat::local_setting(&gate.text()));
+            if one.driver == Some(Driver::Bridge) {
                 rules.gate(gate);
             }
-            local.push(setting);
         }
     }
     if rules.is_empty() && joined.iter().all(|joined| joined.gate.is_none()) {
-        return Ok(());
+        return Ok(None);
     }
-    let socket = Socket::netfilter()?;
-    if !rules.is_empty() {
-        nat::add(&socket, host, &rules, wanted.beside)?;
-    }
-    // Not before there is what keeps others out.
-    for setting in local {
+    let netfilter = Socket::netfilter()?;
+    let opened = if rules.is_empty() {
+        Vec::new()
+    } else {
+        nat::add(&netfilter, host, &rules, wanted.beside)?
+    };
+    Ok(Some(Ruled { netfilter, local, opened }))
+}
+
+/// Lets packets of the pod pass, now that there is what keeps others out.
+fn let_through(wanted: &Wanted<'_>, rules: Ruled, joined: &[Joined]) -> Result<(), JoinError> {
+    let socket = rules.netfilter;
+    for setting in rules.local {
         sysctl::set(&setting, "1")?;
     }
+    let ours = joined.iter().filter(|joined| joined.gate.is_some());
     let addresses: Vec<IpAddr> = ours.flat_map(|one| addresses(&one.result)).collect();
     for warning in firewall::admit(&socket, wanted.uuid, &addresses)? {
         log::warn!("networking: {warning}");

@@ -141,7 +141,7 @@ pub fn leave(pod: &Pod<'_>, depth: Depth) -> Vec<LeaveError> {
     // The path follows from the UUID; what stands in the file is for others to read.
     let path = namespace::path_of(pod.uuid);
     let namespace = PodNamespace::open(&path).ok();
-    let infos = match info::load(pod.dir) {
+    let mut infos = match info::load(pod.dir) {
         Ok(infos) => infos.unwrap_or_default(),
         Err(error) => {
             note(Err(error.into()));
@@ -151,7 +151,7 @@ pub fn leave(pod: &Pod<'_>, depth: Depth) -> Vec<LeaveError> {
     // Ports first: nobody shall be led to an address that somebody else may have next.
     match Socket::netfilter() {
         Ok(socket) => {
-            note(nat::remove(&socket, pod.uuid).map_err(LeaveError::from));
+            note(close(pod, &socket, &mut infos));
             note(firewall::dismiss(&socket, pod.uuid).map_err(LeaveError::from));
             socket.close_behind();
         }
@@ -168,6 +168,20 @@ pub fn leave(pod: &Pod<'_>, depth: Depth) -> Vec<LeaveError> {
         note(delete_links(pod.uuid));
     }
     failures
+}
+
+/// Removes rules, and has bridges take no packets of loopback addresses any more if this pod was the last to need it: once,
+/// since whoever collects the pod later may come after an administrator who wants it so.
+fn close(pod: &Pod<'_>, socket: &Socket, infos: &mut [NetInfo]) -> Result<(), LeaveError> {
+    let opened: Vec<String> = infos.iter().filter_map(|info| info.opened.clone()).collect();
+    nat::remove(socket, pod.uuid, &opened)?;
+    if opened.is_empty() {
+        return Ok(());
+    }
+    for info in infos.iter_mut() {
+        info.opened = None;
+    }
+    Ok(info::save(pod.dir, infos)?)
 }
 
 /// Leaves one network: every plugin in reverse, whatever fails.

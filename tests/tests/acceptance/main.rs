@@ -21,6 +21,7 @@ mod leases;
 mod lifecycle;
 mod listing;
 mod networks;
+mod packet_filters;
 mod parity;
 mod plugins;
 mod rows;
