@@ -23,8 +23,7 @@ pub fn connect(interfaces: &[Interface]) -> Result<(), InitError> {
     }
     let socket = Socket::route()?;
     let links = socket.dump(&link::All)?;
-    let found = interfaces.iter().map(|interface| Ok((device(&links, interface)?, interface)));
-    let found = found.collect::<Result<Vec<_>, InitError>>()?;
+    let found = devices(&links, interfaces)?;
     socket.run(names(&links, &found)?)?;
     for (_, interface) in &found {
         settle(&interface.name)?;
@@ -43,7 +42,7 @@ pub fn connect(interfaces: &[Interface]) -> Result<(), InitError> {
 /// The machine has no such device, or the kernel refuses something.
 pub fn change(interface: &Interface) -> Result<(), InitError> {
     let socket = Socket::route()?;
-    let index = device(&socket.dump(&link::All)?, interface)?;
+    let index = named(&socket.dump(&link::All)?, interface)?;
     let mut batch = Batch::new();
     for family in [Family::V4, Family::V6] {
         let all = socket.dump(&route::All { family, table: Some(Table::MAIN) })?;
@@ -82,11 +81,30 @@ pub fn set(settings: &[Setting]) -> Result<(), InitError> {
     Ok(())
 }
 
-/// The device of an interface.
-fn device(links: &[Record], interface: &Interface) -> Result<Index, InitError> {
-    let found = links.iter().find(|link| link.mac == Some(Mac(interface.mac)));
-    let found = found.ok_or_else(|| InitError::NoDevice(interface.name.clone()))?;
-    Ok(found.index)
+/// The device of each interface. Several can have one hardware address, as those on one master have: the host lists them in
+/// the order in which it has made the devices, and each device is taken once.
+fn devices<'a>(
+    links: &[Record],
+    interfaces: &'a [Interface],
+) -> Result<Vec<(Index, &'a Interface)>, InitError> {
+    let mut left: Vec<&Record> = links.iter().collect();
+    left.sort_by_key(|link| link.index);
+    let found = interfaces.iter().map(|interface| {
+        let at = left.iter().position(|link| link.mac == Some(Mac(interface.mac)));
+        let at = at.ok_or_else(|| InitError::NoDevice(interface.name.clone()))?;
+        Ok((left.remove(at).index, interface))
+    });
+    found.collect()
+}
+
+/// The device that has been an interface since the start.
+fn named(links: &[Record], interface: &Interface) -> Result<Index, InitError> {
+    let has_mac = |link: &&Record| link.mac == Some(Mac(interface.mac));
+    let has_name = |link: &&Record| link.name.text() == interface.name;
+    // Somebody in the pod may have renamed it.
+    let found = links.iter().filter(has_mac).find(has_name);
+    let found = found.or_else(|| links.iter().find(has_mac));
+    Ok(found.ok_or_else(|| InitError::NoDevice(interface.name.clone()))?.index)
 }
 
 /// Gives each its name. One whose name another has still takes it in two steps.
@@ -189,8 +207,45 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_no_device_is_named() {
-        let error = device(&[], &interface("eth0", 1)).unwrap_err();
-        assert_eq!(error.to_string(), "the machine has no network device for eth0");
+        let expected = "the machine has no network device for eth0";
+        let one = [interface("eth0", 1)];
+        assert_eq!(devices(&[], &one).unwrap_err().to_string(), expected);
+        assert_eq!(named(&[], &one[0]).unwrap_err().to_string(), expected);
+    }
+
+    fn link(index: u32, name: &str, mac: u8) -> Record {
+        Record {
+            index: Index(index),
+            name: Name::new(name).unwrap(),
+            kind: None,
+            port_of: None,
+            mac: Some(Mac([2, 0, 0, 0, 0, mac])),
+            mtu: 1500,
+            flags: 0,
+            operstate: link::Operstate::Down,
+            master: None,
+            parent: None,
+            parent_namespace: None,
+            queue_length: None,
+            group: 0,
+            alias: None,
+            altnames: Vec::new(),
+            statistics: link::Statistics::default(),
+        }
+    }
+
+    #[test]
+    fn interfaces_of_one_hardware_address_take_a_device_each() {
+        let links = [link(4, "eth2", 7), link(2, "eth0", 7), link(3, "eth1", 8)];
+        let wanted = [interface("a", 7), interface("b", 8), interface("c", 7)];
+        let found = devices(&links, &wanted).unwrap();
+        let found: Vec<_> = found.iter().map(|(index, one)| (index.0, &*one.name)).collect();
+        assert_eq!(found, [(2, "a"), (3, "b"), (4, "c")]);
+        devices(&links, &[interface("a", 8), interface("b", 8)]).unwrap_err();
+        // Later it is known by its name, as long as it has that.
+        assert_eq!(named(&links, &interface("eth2", 7)).unwrap(), Index(4));
+        assert_eq!(named(&links, &interface("eth1", 8)).unwrap(), Index(3));
+        assert_eq!(named(&links, &interface("gone", 8)).unwrap(), Index(3));
     }
 
     #[test]
