@@ -12,7 +12,8 @@
 //! bridge that would learn or forward anything. The addresses go to the guest, so that the namespace does not answer for it.
 //!
 //! Invariant: nothing is left when the machine ends. A tap lives as long as its descriptor, which only the monitor keeps, and
-//! the filters have nowhere to send to then; the interface belongs to the namespace.
+//! the filters have nowhere to send to then; the interface belongs to the namespace. Where that outlives the pod, its owner has
+//! everything back (`lent`).
 
 use crate::devices::net::Nic;
 use netlink::address::{self, Prefix};
@@ -24,7 +25,7 @@ use pod_proto::config::{Interface, Network, Route};
 use pod_proto::limits;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use sys::mount::{self, Restrict};
 use sys::namespace::inside_network;
 use sys::path::{At, PathError};
@@ -45,6 +46,14 @@ pub enum NetworkError {
     /// It is none of Ethernet.
     #[error("the interface {0} cannot be handed to a machine: it is none of Ethernet")]
     Foreign(String),
+    /// Somebody does something with what comes in on one, so that it cannot go to a machine.
+    #[error(
+        "the interface {0} cannot be handed to a machine: there are filters of what comes in on it, perhaps for another pod"
+    )]
+    Busy(String),
+    /// The record of what was lent.
+    #[error(transparent)]
+    Dir(#[from] stage1_abi::PodDirError),
     /// The kernel refuses something.
     #[error(transparent)]
     Netlink(#[from] RequestError),
@@ -134,14 +143,14 @@ fn addresses(socket: &Socket, link: Index) -> Result<Vec<Prefix>, RequestError> 
     Ok(all.filter(|prefix| !is_link_local(prefix)).collect())
 }
 
-fn is_link_local(prefix: &Prefix) -> bool {
+pub(crate) fn is_link_local(prefix: &Prefix) -> bool {
     match prefix.address {
         std::net::IpAddr::V6(address) => address.is_unicast_link_local() || address.is_multicast(),
         std::net::IpAddr::V4(_) => false,
     }
 }
 
-fn find(socket: &Socket, name: &str) -> Result<Record, NetworkError> {
+pub(crate) fn find(socket: &Socket, name: &str) -> Result<Record, NetworkError> {
     let found = socket.get(&link::Get::new(Name::new(name)?))?;
     let link = found.ok_or_else(|| NetworkError::Absent(name.to_owned()))?;
     match link.mac {
@@ -210,9 +219,14 @@ fn tap_error(name: &str, source: io::Error) -> NetworkError {
     NetworkError::Tap { name: name.to_owned(), source }
 }
 
+/// Where it is said whether an interface has no IPv6, in the namespace of whoever looks.
+pub(crate) fn ipv6_setting(name: &str) -> PathBuf {
+    Path::new("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6")
+}
+
 /// Takes IPv6 from an interface, which would else ask and answer on it in the guest's name.
 fn silence(name: &str) -> Result<(), PathError> {
-    let path = Path::new("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6");
+    let path = ipv6_setting(name);
     match std::fs::write(&path, "1") {
         // The host has no IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

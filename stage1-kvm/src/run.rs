@@ -3,6 +3,7 @@
 use crate::configure::{self, Configured, Shown};
 use crate::error::MachineError;
 use crate::host::line::{self, Teller};
+use crate::lent;
 use crate::machine::{self, GuestLog, Parts, Ties};
 use crate::network;
 use crate::shares::{self, Server, Shares};
@@ -45,6 +46,9 @@ pub fn run() -> Result<u8, MachineError> {
     // In the clone nothing comes back.
     if rustix::process::getpid() == parent {
         drop(leases);
+        if let Err(error) = lent::put_back(&dir) {
+            log::warn!("networking: {}", sys::cause::chain(&error));
+        }
         network.leave(&args, &dir);
     }
     drop(lock);
@@ -75,6 +79,9 @@ fn machine_with(
     let limits: Vec<Limits> = pod.apps.iter().map(|app| app.spec.limits).collect();
     let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut parts = Parts::open(Size::of(&limits, host), &configured.images, log)?;
+    if let pod_host::Network::Given(namespace) = network {
+        lent::note((namespace.as_fd(), namespace.path()), &interfaces, dir)?;
+    }
     let nics = network.namespace().map(|namespace| network::attach(namespace, &interfaces));
     parts.connect(nics.transpose()?.unwrap_or_default());
     // Limits of apps hold in the guest. On the host there is one group, for all that the machine is made of.

@@ -1,5 +1,6 @@
 //! `stop`: signals the supervisor of a pod, with which the machine dies.
 
+use crate::lent;
 use pod_host::{Doing as _, RunError};
 use rustix::process::Pid;
 use stage1_abi::PodDir;
@@ -12,7 +13,12 @@ use std::os::unix::fs::MetadataExt as _;
 /// # Errors
 /// The pod does not run.
 pub fn stop() -> Result<u8, RunError> {
-    pod_host::stop::stop(works_in, |dir, uuid| pod_host::network::leave_as_started(uuid, dir))
+    pod_host::stop::stop(works_in, |dir, uuid| {
+        pod_host::network::leave_as_started(uuid, dir);
+        if let Err(error) = lent::put_back(dir) {
+            log::warn!("networking: {}", sys::cause::chain(&error));
+        }
+    })
 }
 
 /// A supervisor works in the folder of its pod.

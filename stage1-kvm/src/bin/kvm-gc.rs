@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    stage1_abi::entry::main(pod_host::gc::gc)
+    stage1_abi::entry::main(stage1_kvm::gc::gc)
 }

@@ -15,6 +15,7 @@ mod end_of_pods;
 mod exit_codes;
 mod fetching;
 mod flavours;
+mod given_networks;
 mod images;
 mod isolation;
 mod leases;
