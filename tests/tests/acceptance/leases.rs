@@ -30,7 +30,7 @@ impl Server {
              --no-resolv --interface=up0 --bind-interfaces --dhcp-range={addresses},255.255.255.0,2m \
              --dhcp-option=option:router,10.99.0.2 --dhcp-option=option:dns-server,10.99.0.2 \
              --dhcp-option=option:domain-name,pods.example --dhcp-option=option:T1,3 --no-ping \
-             --dhcp-option=121,10.77.0.0/16,10.99.0.2,0.0.0.0/0,10.99.0.2 \
+             --dhcp-option=121,10.77.0.0/16,10.99.0.2,0.0.0.0/0,10.99.0.2,10.78.0.0/16,0.0.0.0 \
              --dhcp-authoritative --dhcp-leasefile={} --address=/where.example/10.77.0.7 --log-dhcp --log-facility={}",
             site.rkt.word("dnsmasq.leases"),
             log.display()
@@ -94,6 +94,8 @@ fn a_pod_leases_its_address_and_gives_it_back() {
             for route in ["default via 10.99.0.2 dev eth0", "10.77.0.0/16 via 10.99.0.2 dev eth0"] {
                 assert!(routes.contains(route), "{kind}: {routes}");
             }
+            // What the server says is on the link does not go through the router.
+            assert!(routes.contains("10.78.0.0/16 dev eth0"), "{kind}: {routes}");
             let list = site.rkt.run(&["list"]).ok().stdout;
             assert!(list.contains(&format!("leased:ip4={address}")), "{list}");
             let resolv = inside("cat /etc/resolv.conf").stdout;

@@ -61,8 +61,14 @@ pub(super) fn give(
                     batch.add(&route::Add::replacing(far));
                 }
             }
-            _ => {
+            (_, gateway) => {
                 batch.add(&add);
+                // An address that stands alone has no neighbours, but its gateway is one.
+                let alone = prefix(ip.address).length == Prefix::host(address).length;
+                if let Some(gateway) = gateway.filter(|gateway| alone && *gateway != address) {
+                    let near = route::Route::to(Prefix::host(gateway), index).source(address);
+                    batch.add(&route::Add::replacing(near));
+                }
             }
         }
     }
@@ -75,10 +81,11 @@ pub(super) fn give(
     Ok(())
 }
 
-/// A route of a result; without a gateway it takes that of the addresses of its family.
+/// A route of a result; without a gateway it takes that of the addresses of its family, unless it is on the link.
 fn wanted(route: &Route, index: Index, given: &CniResult) -> route::Route {
     let same = |ip: &IpAddr| ip.is_ipv4() == route.dst.is_ipv4();
-    let gateways = || given.ips.iter().filter_map(|ip| ip.gateway).find(same);
+    let on_link = route.scope == Some(Route::ON_LINK);
+    let gateways = || given.ips.iter().filter_map(|ip| ip.gateway).find(same).filter(|_| !on_link);
     let net = prefix(route.dst.network());
     let mut wanted = match route.gw.or_else(gateways) {
         Some(gateway) => route::Route::via(net, gateway).on(index),
@@ -97,4 +104,26 @@ fn wanted(route: &Route, index: Index, given: &CniResult) -> route::Route {
         };
     }
     wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::AssignedIp;
+
+    #[test]
+    fn a_route_on_the_link_takes_no_gateway() {
+        let cidr = |text: &str| Cidr::parse(text).unwrap();
+        let gateway: IpAddr = [10, 0, 0, 1].into();
+        let address = cidr("10.0.0.2/24");
+        let given = CniResult {
+            ips: vec![AssignedIp { address, gateway: Some(gateway), interface: None }],
+            ..CniResult::default()
+        };
+        let route = Route::new(cidr("10.78.0.0/16"), None);
+        assert_eq!(wanted(&route, Index(2), &given).gateway, Some(gateway));
+        let near = Route { scope: Some(Route::ON_LINK), ..route };
+        let near = wanted(&near, Index(2), &given);
+        assert_eq!((near.gateway, near.link, near.scope), (None, Some(Index(2)), Scope::Link));
+    }
 }

@@ -49,7 +49,8 @@ pub struct AssignedIp {
 pub struct Route {
     /// Where to.
     pub dst: Cidr,
-    /// Through whom; `None` is the gateway of the addresses of its family, or nobody.
+    /// Through whom; `None` is the gateway of the addresses of its family, or nobody where there is none or where it is on
+    /// the link.
     pub gw: Option<IpAddr>,
     /// The largest packet (1.1).
     pub mtu: Option<u32>,
@@ -64,6 +65,9 @@ pub struct Route {
 }
 
 impl Route {
+    /// The distance of who is on the link: to be reached through nobody.
+    pub const ON_LINK: u8 = 253;
+
     /// A route without properties of version 1.1.
     pub const fn new(dst: Cidr, gw: Option<IpAddr>) -> Self {
         Self { dst, gw, mtu: None, advmss: None, priority: None, table: None, scope: None }

@@ -265,7 +265,10 @@ impl Message {
     /// Routes: classless ones where there are some, which then say everything; else static ones and the first router.
     pub(super) fn routes(&self) -> Vec<Route> {
         if let Some(value) = self.option(ROUTES) {
-            return classless(value);
+            let mut routes = classless(value);
+            // Others may lead through what is on the link.
+            routes.sort_by_key(|route| route.gw.is_some());
+            return routes;
         }
         let (pairs, _) = self.option(STATIC_ROUTES).unwrap_or_default().as_chunks::<8>();
         let pairs = pairs.iter().filter_map(|pair| {
@@ -284,8 +287,11 @@ impl Message {
 }
 
 fn route(dst: Cidr, gw: Ipv4Addr) -> Route {
-    // Without a gateway it is on the link.
-    Route::new(dst, Some(IpAddr::V4(gw)).filter(|gw| !gw.is_unspecified()))
+    if gw.is_unspecified() {
+        // It is on the link, and not through the router.
+        return Route { scope: Some(Route::ON_LINK), ..Route::new(dst, None) };
+    }
+    Route::new(dst, Some(IpAddr::V4(gw)))
 }
 
 /// Routes of RFC 3442: the length of a prefix, as many bytes of it as count, a gateway. What is cut off is not one.

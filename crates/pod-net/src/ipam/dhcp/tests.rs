@@ -262,6 +262,7 @@ fn routes_of_messages() {
         message.options = options.iter().map(|(code, value)| (*code, value.to_vec())).collect();
         let one = |route: &Route| match route.gw {
             Some(gw) => format!("{}>{gw}", route.dst),
+            None if route.scope == Some(Route::ON_LINK) => format!("{} on the link", route.dst),
             None => route.dst.to_string(),
         };
         message.routes().iter().map(one).collect::<Vec<_>>().join(" ")
@@ -278,7 +279,7 @@ fn routes_of_messages() {
             ],
             "10.9.9.9/32>10.0.0.2 0.0.0.0/0>10.0.0.1",
         ),
-        // Classless ones say everything.
+        // Classless ones say everything. Those on the link come first: others may lead through them.
         (
             vec![
                 router,
@@ -287,7 +288,7 @@ fn routes_of_messages() {
                     &[0, 10, 0, 0, 9, 9, 10, 128, 10, 0, 0, 8, 32, 1, 2, 3, 4, 0, 0, 0, 0][..],
                 ),
             ],
-            "0.0.0.0/0>10.0.0.9 10.128.0.0/9>10.0.0.8 1.2.3.4/32",
+            "1.2.3.4/32 on the link 0.0.0.0/0>10.0.0.9 10.128.0.0/9>10.0.0.8",
         ),
         // Bits behind the prefix do not count.
         (vec![(ROUTES, &[9, 10, 255, 10, 0, 0, 8][..])], "10.128.0.0/9>10.0.0.8"),
