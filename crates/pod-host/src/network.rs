@@ -4,7 +4,7 @@ use crate::error::{Doing as _, RunError};
 use appc::PodUuid;
 use pod_net::ports::{self, Forward};
 use pod_net::request::NetRequest;
-use pod_net::{Beside, Leases, PodNamespace, PodNetworks, Wanted, teardown};
+use pod_net::{Beside, Interruptible, Leases, PodNamespace, PodNetworks, Wanted, teardown};
 use stage1_abi::{DnsMode, GcArgs, PodDir, RunArgs, pod_dir};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -97,6 +97,8 @@ impl Network {
             NetRequest::Loopback => Self::Loopback,
             NetRequest::Namespace(path) => Self::Given(PodNamespace::open(path)?),
             NetRequest::All(_) | NetRequest::Named(_) => {
+                // Nobody else looks at signals yet.
+                let _interruptible = Interruptible::begin().doing("cannot hold signals")?;
                 return with_wanted(request, (args, habitat), dir, forwards, |wanted| {
                     let joining = pod_net::begin(wanted)?;
                     let copy = joining.namespace().as_fd().try_clone_to_owned();

@@ -10,6 +10,7 @@
 
 use crate::cidr::Cidr;
 use crate::driver::{self, DriverError};
+use crate::interrupt::Watch;
 use crate::ipam::dhcp::{Client, Did, Identity, Lease, To, datagram};
 use netlink::Socket;
 use netlink::link::Index;
@@ -44,6 +45,9 @@ pub enum LeaseError {
     /// No server.
     #[error("no DHCP server has given an address on interface {0:?} within 20 seconds")]
     Nobody(String),
+    /// Somebody wants the pod to end.
+    #[error("waiting for a DHCP server on interface {0:?} was interrupted")]
+    Interrupted(String),
     /// The interface refuses the address.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -97,6 +101,7 @@ impl Keeper {
             changed: false,
         };
         let end = Instant::now() + LIMIT;
+        let watch = Watch::new().map_err(broken)?;
         loop {
             if let Some(Turn::Bound(lease)) = keeper.turn().map_err(broken)? {
                 keeper.address = Some(lease.address);
@@ -108,10 +113,14 @@ impl Keeper {
             }
             let until = keeper.deadline().map_or(end, |deadline| deadline.min(end));
             let left = Timespec::try_from(until.saturating_duration_since(now)).ok();
-            let mut fds: Vec<PollFd<'_>> = keeper.interest().into_iter().collect();
+            let mut fds: Vec<PollFd<'_>> =
+                keeper.interest().into_iter().chain(watch.interest()).collect();
             match poll(&mut fds, left.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(broken(error.into())),
+            }
+            if watch.is_interrupted() {
+                return Err(LeaseError::Interrupted(interface.to_owned()));
             }
         }
     }

@@ -25,6 +25,7 @@ pub mod flannel;
 mod forwarding;
 pub mod health;
 pub mod info;
+mod interrupt;
 pub mod ipam;
 mod lease;
 pub mod name;
@@ -47,6 +48,7 @@ pub mod wishes;
 
 pub use attach::Joined;
 pub use driver::Driver;
+pub use interrupt::Interruptible;
 pub use lease::{Keeper, LeaseError, Leases};
 pub use namespace::PodNamespace;
 pub use setup::{Beside, Habitat, JoinError, Joining, PodNetworks, Wanted, begin, join};

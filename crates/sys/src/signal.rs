@@ -179,6 +179,13 @@ pub fn reset_all() -> io::Result<()> {
     Set::none().block_only()
 }
 
+/// Has a program begin without blocked signals, whatever its caller holds: it would else not hear that it is to end.
+pub fn unblock_in(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: what runs between fork and exec makes one system call and allocates nothing.
+    unsafe { command.pre_exec(|| Set::none().block_only()) };
+}
+
 /// Makes writing to a pipe that nobody reads an error instead of a death.
 pub fn ignore_broken_pipes() {
     // SAFETY: SIG_IGN is a disposition that runs no code of ours, and SIGPIPE may be ignored.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 use testkit::flavour::{Can, each};
-use testkit::{Running, wait};
+use testkit::{Flavour, Rkt, Running, wait};
 
 /// dnsmasq as the server of addresses and names, outside of the host.
 struct Server {
@@ -179,5 +179,54 @@ fn without_a_server_there_is_a_word_in_time() {
         // An interface without addresses of its own has nobody to ask through.
         site.network("1.conf", &network("ptp", &json!({})));
         site.pod(flavour, "leased", "true").refuses("the allocator gave no address");
+    });
+}
+
+#[test]
+fn who_is_interrupted_while_waiting_for_a_server_leaves_nothing() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network("1.conf", &network("macvlan", &json!({"master": "up0"})));
+        let before = site.host.state();
+        let image = site.image();
+        let words = ["--net=leased", &*image, "--", "true"];
+        for signal in [2, 15] {
+            let words = Rkt::run_words(&Flavour { net: &[], ..*flavour }, &words);
+            let start = Instant::now();
+            let running = Running::start(&mut site.rkt.command(&words));
+            let joins = "until ip -all netns exec ip link show eth0 2>/dev/null | grep -q eth0; do sleep 0.1; done";
+            site.host.sh(joins);
+            running.signal(signal);
+            let output = running.wait();
+            assert_eq!(output.code, Some(254), "{output:#?}");
+            assert!(output.stderr.contains("was interrupted"), "{output:#?}");
+            assert!(start.elapsed().as_secs() < 19, "it has waited to the end: {output:#?}");
+            crate::networks::unchanged(&site, &before);
+        }
+    });
+}
+
+#[test]
+fn who_is_interrupted_while_a_program_works_leaves_nothing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        site.network("1.conf", &json!({"name": "slow", "type": "slow", "cniVersion": "0.1.0"}));
+        let (program, began) = (site.rkt.top.join("local/net.d/slow"), site.rkt.word("began"));
+        let script = format!(
+            "#!/bin/sh\n[ $CNI_COMMAND != ADD ] || {{ echo >{began}; exec sleep 1000; }}\n"
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let (before, image) = (site.host.state(), site.image());
+        let words = ["--net=slow", &*image, "--", "true"];
+        let words = Rkt::run_words(&Flavour { net: &[], ..*flavour }, &words);
+        let running = Running::start(&mut site.rkt.command(&words));
+        site.host.sh(&format!("until [ -e {began} ]; do :; done"));
+        running.signal(15);
+        let output = running.wait();
+        assert_eq!(output.code, Some(254), "{output:#?}");
+        assert!(output.stderr.contains("was interrupted"), "{output:#?}");
+        crate::networks::unchanged(&site, &before);
     });
 }

@@ -1,5 +1,6 @@
 //! Running one program with input and output through pipes, within bounds.
 
+use crate::interrupt::Watch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -27,6 +28,9 @@ pub enum ExecError {
     /// It took too long, and was killed.
     #[error("it did not end within {0} seconds")]
     Overrun(u64),
+    /// Somebody wants the pod to end.
+    #[error("it was interrupted")]
+    Interrupted,
     /// It wrote too much, and was killed.
     #[error("it wrote more than 1 MiB")]
     TooMuch,
@@ -74,6 +78,7 @@ pub(super) fn run(
     let mut command = Command::new(program);
     command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
+    sys::signal::unblock_in(&mut command);
     let mut running = start(&mut command, program)?;
     let bytes = talk(&mut running, program, input, end, limit)?;
     let status = running.child.wait().at("wait", program)?;
@@ -119,11 +124,16 @@ fn talk(
         nonblocking(fd).at("fcntl", program)?;
     }
     let (mut rest, mut bytes) = (input, Vec::new());
+    let watch = Watch::new().at("watch signals for", program)?;
     loop {
         if rest.is_empty() {
             stdin = None;
         }
-        let ended = wait(running, stdin.as_ref(), stdout.as_ref(), end).at("poll", program)?;
+        let pipes = (stdin.as_ref(), stdout.as_ref());
+        let ended = wait(running, pipes, &watch, end).at("poll", program)?;
+        if watch.is_interrupted() {
+            return Err(ExecError::Interrupted);
+        }
         if let Some(fd) = &stdin {
             match rustix::io::write(fd, rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
@@ -164,8 +174,8 @@ enum Waited {
 
 fn wait(
     running: &Running,
-    stdin: Option<&ChildStdin>,
-    stdout: Option<&ChildStdout>,
+    (stdin, stdout): (Option<&ChildStdin>, Option<&ChildStdout>),
+    watch: &Watch,
     end: Instant,
 ) -> Result<Waited, Errno> {
     let left = end.saturating_duration_since(Instant::now());
@@ -173,6 +183,7 @@ fn wait(
     let mut fds = vec![PollFd::new(&running.pidfd, PollFlags::IN)];
     fds.extend(stdin.map(|fd| PollFd::new(fd, PollFlags::OUT)));
     fds.extend(stdout.map(|fd| PollFd::new(fd, PollFlags::IN)));
+    fds.extend(watch.interest());
     match poll(&mut fds, timeout.as_ref()) {
         Ok(0) => Ok(Waited::Late),
         Err(Errno::INTR) => Ok(Waited::Ready),
