@@ -92,6 +92,18 @@ impl Network {
         dir: &PodDir,
         forwards: &[Forward],
     ) -> Result<(Self, Option<Later>), RunError> {
+        let left_out = match request {
+            // Such a port is the host's already.
+            NetRequest::Host => forwards.iter().find(|one| one.host_port != one.pod_port),
+            NetRequest::Loopback | NetRequest::Namespace(_) => forwards.first(),
+            NetRequest::All(_) | NetRequest::Named(_) => None,
+        };
+        if let Some(Forward { host_port, protocol, .. }) = left_out {
+            log::warn!(
+                "networking: host port {host_port}/{protocol} does not lead to the pod: nothing is forwarded with --net={}",
+                args.net
+            );
+        }
         let network = match request {
             NetRequest::Host => Self::Host,
             NetRequest::Loopback => Self::Loopback,

@@ -149,6 +149,16 @@ pub enum JoinError {
     /// Ports have nowhere to lead.
     #[error("ports cannot be forwarded: no network gave the pod an address")]
     NoAddress,
+    /// A port has nowhere to lead.
+    #[error(
+        "port {port} of {from} cannot be forwarded: the network gave the pod no address of that version of IP"
+    )]
+    OtherVersion {
+        /// The port of the host.
+        port: u16,
+        /// The address of the host.
+        from: IpAddr,
+    },
     /// Rules that hide addresses and forward ports.
     #[error("cannot set the rules of the pod's network")]
     Nat(#[from] NatError),
@@ -414,9 +424,9 @@ fn add_rules(
 ) -> Result<Option<Ruled>, JoinError> {
     let forwarding = forwarding_networks(joined);
     let by_plugin = joined.iter().any(|joined| joined.forwards == attach::Forwards::Plugin);
-    let nowhere = forwarding.iter().all(|joined| joined.result.ips.is_empty());
-    if !wanted.forwards.is_empty() && nowhere && !by_plugin {
-        return Err(JoinError::NoAddress);
+    if !by_plugin {
+        let to: Vec<IpAddr> = forwarding.iter().flat_map(|one| addresses(&one.result)).collect();
+        check_forwards(wanted.forwards, &to)?;
     }
     let mut rules = nat::Rules::new(wanted.uuid);
     for one in joined {
@@ -462,6 +472,21 @@ fn let_through(wanted: &Wanted<'_>, rules: Ruled, joined: &[Joined]) -> Result<(
     }
     // Another pod may be leaving.
     socket.close_behind();
+    Ok(())
+}
+
+/// Whether each port has an address of the pod's to lead to. What comes to an address of one version of IP can go to none of
+/// the other.
+fn check_forwards(forwards: &[Forward], to: &[IpAddr]) -> Result<(), JoinError> {
+    if !forwards.is_empty() && to.is_empty() {
+        return Err(JoinError::NoAddress);
+    }
+    for forward in forwards {
+        let Some(from) = forward.host_ip else { continue };
+        if !to.iter().any(|to| to.is_ipv4() == from.is_ipv4()) {
+            return Err(JoinError::OtherVersion { port: forward.host_port, from });
+        }
+    }
     Ok(())
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn run(cx: &Context, args: &Parsed) -> Result<ExitCode, Failure> {
         return Err(Failure::new("interactive option only supports one image"));
     }
     let net = request.networks().map_err(Failure::alone)?;
-    if wishes.forwards() && matches!(net, NetRequest::Host | NetRequest::Loopback) {
+    let joins = matches!(net, NetRequest::All(_) | NetRequest::Named(_));
+    if wishes.forwards() && !joins {
         let net = &request.net;
         return Err(Failure::new(format!("--port flag does not work with '{net}' networking")));
     }

@@ -93,6 +93,9 @@ pub enum PrepareError {
     /// A port that several apps have.
     #[error("port name {0:?} defined multiple apps")]
     SharedPort(String),
+    /// An address of the host from which nothing can be sent on: the kernel knows it nowhere but on the host itself.
+    #[error("port {0:?} cannot be forwarded from [::1]: 127.0.0.1 can be")]
+    Loopback(String),
     /// Two rules for one port of the host.
     #[error("host port {port}/{protocol} is forwarded more than once")]
     SameHostPort {

@@ -2,28 +2,36 @@
 
 use super::error::PrepareError;
 use appc::{ExposedPort, PodManifest, Port};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Checks the rules of a pod against the ports of its apps and against each other.
 pub(super) fn check(manifest: &PodManifest) -> Result<(), PrepareError> {
-    let mut seen: Vec<(&ExposedPort, &str)> = Vec::new();
+    let mut seen: Vec<(&ExposedPort, &Port)> = Vec::new();
     for rule in &manifest.ports {
         let port = target(manifest, rule)?;
-        let protocol = port.protocol.as_str();
-        let same = |(other, known): &&(&ExposedPort, &str)| {
-            *known == protocol
-                && other.host_port == rule.host_port
-                && overlap(other.host_ip, rule.host_ip)
-        };
-        if seen.iter().find(same).is_some() {
-            return Err(PrepareError::SameHostPort {
-                port: rule.host_port,
-                protocol: protocol.to_owned(),
-            });
+        if rule.host_ip == Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) {
+            return Err(PrepareError::Loopback(rule.name.to_string()));
         }
-        seen.push((rule, protocol));
+        let same = |(other, known): &(&ExposedPort, &Port)| {
+            let alike = known.protocol.eq_ignore_ascii_case(&port.protocol)
+                && overlap(other.host_ip, rule.host_ip);
+            first_shared((other.host_port, known.count), (rule.host_port, port.count))
+                .filter(|_| alike)
+        };
+        if let Some(shared) = seen.iter().find_map(same) {
+            let protocol = port.protocol.to_ascii_lowercase();
+            return Err(PrepareError::SameHostPort { port: shared, protocol });
+        }
+        seen.push((rule, port));
     }
     Ok(())
+}
+
+/// The first port that two ranges, each a first port and how many there are, have in common.
+fn first_shared(one: (u16, u32), other: (u16, u32)) -> Option<u16> {
+    let first = one.0.max(other.0);
+    let has = |(from, count): (u16, u32)| u32::from(first - from) < count;
+    (has(one) && has(other)).then_some(first)
 }
 
 /// The port that a rule leads to.
@@ -57,6 +65,7 @@ mod tests {
             format!(
                 r#"{{"name":"{name}","image":{{}},"app":{{"exec":["/x"],"user":"0","group":"0","ports":[
                 {{"name":"{port}","protocol":"{protocol}","port":80,"count":1,"socketActivated":false}},
+                {{"name":"{name}-range","protocol":"TCP","port":90,"count":3,"socketActivated":false}},
                 {{"name":"both","protocol":"tcp","port":81,"count":1,"socketActivated":false}}]}}}}"#
             )
         };
@@ -78,6 +87,22 @@ mod tests {
                 r#"{"name":"http","hostPort":80},{"name":"http","hostPort":80,"hostIP":"127.0.0.1"}"#,
                 Some("forwarded more than once"),
             ),
+            (
+                r#"{"name":"a-range","hostPort":80},{"name":"http","hostPort":82}"#,
+                Some("82/tcp is forwarded more than once"),
+            ),
+            (
+                r#"{"name":"http","hostPort":65535},{"name":"a-range","hostPort":65533}"#,
+                Some("65535/tcp is forwarded more than once"),
+            ),
+            (r#"{"name":"a-range","hostPort":80},{"name":"http","hostPort":83}"#, None),
+            (r#"{"name":"http","hostPort":79},{"name":"a-range","hostPort":80}"#, None),
+            (r#"{"name":"a-range","hostPort":80},{"name":"dns","hostPort":81}"#, None),
+            (
+                r#"{"name":"a-range","hostPort":80},{"name":"b-range","hostPort":78}"#,
+                Some("80/tcp is forwarded more than once"),
+            ),
+            (r#"{"name":"http","hostPort":80,"hostIP":"::1"}"#, Some("cannot be forwarded")),
             (
                 r#"{"name":"http","hostPort":80,"hostIP":"10.0.0.1"},{"name":"http","hostPort":80,"hostIP":"127.0.0.1"}"#,
                 None,

@@ -25,6 +25,7 @@ mod networks;
 mod packet_filters;
 mod parity;
 mod plugins;
+mod ports;
 mod rows;
 mod shell;
 mod volumes;
