@@ -81,7 +81,8 @@ impl Host {
         }
     }
 
-    /// Everything that networks of pods could leave: links, addresses, routes, rules, leases, names of namespaces. Counters
+    /// Everything that networks of pods could leave: links, addresses, routes, rules, leases, names of namespaces,
+    /// whether loopback addresses are taken from elsewhere. Counters
     /// and what the kernel numbers anew each time are left out.
     pub fn state(&self) -> String {
         self.sh(
@@ -89,6 +90,7 @@ impl Host {
              ip -o address | grep -v ' fe80:' | sed 's/^[0-9]*: //; s/ tentative//; s/valid_lft.*//'; \
              ip route | sed 's/ linkdown//'; ip -6 route | grep -v '^fe80:' | sed 's/ linkdown//; s/expires.*//'; \
              nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//; s/# handle.*//'; \
+             grep -sH . /proc/sys/net/ipv4/conf/*/route_localnet || true; \
              ls /run/netns; find /var/lib/cni -type f ! -name lock ! -name 'last_reserved_ip*'",
         )
     }
