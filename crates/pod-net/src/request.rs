@@ -185,6 +185,15 @@ impl NetworkArgs {
         Ok(found)
     }
 
+    /// The hardware address asked for by `MAC=`, unchecked.
+    ///
+    /// # Errors
+    /// See [`BadArgs`].
+    pub fn mac(&self) -> Result<Option<String>, BadArgs> {
+        let found = self.pairs()?.into_iter().rfind(|(key, _)| *key == "MAC");
+        Ok(found.map(|(_, value)| value.to_owned()))
+    }
+
     /// Addresses of gateways asked for by `GATEWAY=`, with commas between.
     ///
     /// # Errors

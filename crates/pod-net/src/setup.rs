@@ -351,6 +351,9 @@ fn try_join(wanted: &Wanted<'_>, joining: Joining) -> Result<PodNetworks, JoinEr
     for (number, selected) in selected.iter().enumerate() {
         let name = selected.network.name();
         let interface = interface(number);
+        // Whoever has allocated addresses says what is wrong with arguments.
+        let mac = selected.args.mac().ok().flatten();
+        let wishes = Wishes { mac, ..wishes.clone() };
         let place = Place {
             uuid: wanted.uuid,
             pod_uuid: wanted.pod_uuid,

@@ -351,6 +351,39 @@ fn an_address_can_be_asked_for() {
 }
 
 #[test]
+fn a_hardware_address_can_be_asked_for() {
+    each(&[Can::Networks], |flavour| {
+        let site = Site::new();
+        let ipam =
+            json!({"type": "host-local", "subnet": "10.99.0.0/24", "rangeStart": "10.99.0.100"});
+        let macvlan = |more: Value| {
+            let mut conf = json!({"name": "m", "type": "macvlan", "master": "up0", "ipam": ipam});
+            conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            site.network("1.conf", &conf);
+        };
+        macvlan(json!({}));
+        for net in ["default", "m"] {
+            let net = format!("{net}:MAC=0a:11:22:33:44:55");
+            let output = site.pod(flavour, &net, "cat /sys/class/net/eth0/address").ok();
+            assert_eq!(output.text(), "0a:11:22:33:44:55", "{net}");
+        }
+        site.pod(flavour, "default:MAC=nonsense", "true").refuses("nonsense");
+        // What would have no effect is refused.
+        macvlan(json!({"bcqueuelen": 5000}));
+        site.pod(flavour, "m", "true").refuses("bcqueuelen: is not supported");
+        for (more, problem) in [
+            (json!({"enabledad": true}), "enabledad"),
+            (json!({"vlan": 7, "isGateway": true}), "isGateway together with vlan"),
+        ] {
+            let mut conf = json!({"name": "b", "type": "bridge", "bridge": "brv", "ipam": {"type": "host-local", "subnet": "10.5.0.0/24"}});
+            conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            site.network("2.conf", &conf);
+            site.pod(flavour, "b", "true").refuses(&format!("{problem}: is not supported"));
+        }
+    });
+}
+
+#[test]
 fn the_default_network_can_be_another() {
     each(&[Can::Networks], |flavour| {
         let site = Site::new();

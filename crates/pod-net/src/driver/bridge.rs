@@ -22,7 +22,13 @@ pub(super) fn add(
     given: &CniResult,
 ) -> Result<Outcome, DriverError> {
     let config = BridgeConfig::read(plugin)?;
-    super::refuse(&plugin.fields(), &[("macspoofchk", config.check_mac)])?;
+    let odd = [
+        ("macspoofchk", config.check_mac),
+        ("enabledad", config.detect_duplicates),
+        // The gateway would have to be an interface of that VLAN, and not the bridge.
+        ("isGateway together with vlan", config.is_gateway && config.vlan.is_some()),
+    ];
+    super::refuse(&plugin.fields(), &odd)?;
     let given = with_gateways(given, &config);
     let name = Name::new(&config.bridge)?;
     if config.is_gateway {

@@ -94,6 +94,8 @@ fn read(driver: Driver, plugin: &Plugin) -> Result<Sublink, DriverError> {
         }
         _ => {
             let config = MacvlanConfig::read(plugin)?;
+            let odd = [("bcqueuelen", config.broadcast_queue.is_some())];
+            super::refuse(&plugin.fields(), &odd)?;
             let mode = match config.mode {
                 kinds::MacvlanMode::Bridge => MacvlanMode::Bridge,
                 kinds::MacvlanMode::Private => MacvlanMode::Private,
