@@ -166,7 +166,13 @@ const PARTS: [Part; 5] = [
         ignored: false,
         tests: "networks:: plugins:: leases:: parity:: crowds::",
     },
-    Part { name: "images", program: "corpus", ignored: false, tests: "real_images:: root::" },
+    // The store lies on a tmpfs there, and that of the lab's kernel cannot have what the layers of `edge` hold.
+    Part {
+        name: "images",
+        program: "corpus",
+        ignored: false,
+        tests: "real_images:: root:: --skip only_the_changed_layer_is_sent",
+    },
 ];
 
 /// The names of the parts.
