@@ -69,8 +69,8 @@ pub struct Supervisor<'a> {
     gone: bool,
     /// When the machine is killed.
     deadline: Option<Instant>,
-    /// Whether it was asked to end, whatever nobody has read.
-    pressed: bool,
+    /// How urgently it was asked to end.
+    urgency: Urgency,
     interrupts: u32,
 }
 
@@ -83,6 +83,17 @@ enum Stage {
     Running,
     /// All is over, with this code.
     Stopped(u8),
+}
+
+/// How urgently a pod was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// Not at all: what apps wrote waits for its reader, however long that takes.
+    None,
+    /// Its apps have some time.
+    Asked,
+    /// Their time is over, and what nobody has read by now nobody shall wait for.
+    Pressed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +138,7 @@ impl<'a> Supervisor<'a> {
             failure: None,
             gone: false,
             deadline: None,
-            pressed: false,
+            urgency: Urgency::None,
             interrupts: 0,
         })
     }
@@ -365,7 +376,12 @@ impl<'a> Supervisor<'a> {
                     self.dir.write_status(name, end.code(), end.signal())?;
                 }
             }
-            FromGuest::Stopped(code) => self.stage = Stage::Stopped(*code),
+            FromGuest::Stopped(code) => {
+                self.stage = Stage::Stopped(*code);
+                if self.urgency == Urgency::Pressed {
+                    self.outputs.abandon();
+                }
+            }
             FromGuest::Usage(_) => {}
             FromGuest::Started(..) | FromGuest::Exited(..) | FromGuest::Refused(..) => {
                 self.door.told(message);
@@ -436,6 +452,7 @@ impl<'a> Supervisor<'a> {
         }
         let milliseconds = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         self.wire.say_in_time(&FromHost::Stop(milliseconds))?;
+        self.urgency = self.urgency.max(Urgency::Asked);
         // What cleans up after the apps has as much time as they had.
         let end = Instant::now() + grace * 2 + PATIENCE;
         self.deadline = Some(self.deadline.map_or(end, |known| known.min(end)));
@@ -452,27 +469,39 @@ impl<'a> Supervisor<'a> {
         }
         if self.deadline.is_some_and(|end| Instant::now() >= end) {
             self.deadline = None;
-            if self.waits_for_readers() {
-                // The guest has had all its time and keeps only what nobody reads. Said once more, it lets go of that.
-                self.pressed = true;
-                self.deadline = Some(Instant::now() + PATIENCE);
-                let said = self.wire.say_in_time(&FromHost::Stop(0));
-                return said.unwrap_or_else(|error| self.give_up(error));
-            }
-            // Nobody cares any more how long a guest takes that has said all.
-            if !matches!(self.stage, Stage::Stopped(_)) {
-                let why = if self.gone { GuestError::Gone } else { GuestError::Hung };
-                self.failure.get_or_insert(why.into());
-            }
-            self.kill();
+            self.time_is_over();
         }
     }
 
-    /// Whether all apps are over, and the guest was not yet asked to end without what they wrote last.
-    fn waits_for_readers(&self) -> bool {
-        self.stage == Stage::Running
-            && !(self.pressed || self.gone || self.failure.is_some())
-            && !self.running.contains(&true)
+    /// The guest has had all its time.
+    fn time_is_over(&mut self) {
+        let asked = self.urgency == Urgency::Asked;
+        if asked {
+            self.urgency = Urgency::Pressed;
+        }
+        match self.stage {
+            // Nobody cares any more how long a guest takes that has said all, nor, after a stop, who has not read it.
+            Stage::Stopped(_) if asked => self.outputs.abandon(),
+            Stage::Stopped(_) => {}
+            Stage::Running if asked && self.keeps_only_words() => {
+                // Said once more, it lets go of what nobody reads.
+                self.deadline = Some(Instant::now() + PATIENCE);
+                if let Err(error) = self.wire.say_in_time(&FromHost::Stop(0)) {
+                    self.give_up(error);
+                }
+                return;
+            }
+            Stage::Booting | Stage::Running => {
+                let why = if self.gone { GuestError::Gone } else { GuestError::Hung };
+                self.failure.get_or_insert(why.into());
+            }
+        }
+        self.kill();
+    }
+
+    /// Whether all apps are over, so that the guest keeps only what they wrote last.
+    fn keeps_only_words(&self) -> bool {
+        !self.gone && self.failure.is_none() && !self.running.contains(&true)
     }
 
     /// The monitor is gone.

@@ -3,7 +3,7 @@
 use crate::eventually;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use testkit::{KVM, NSPAWN, Output, Rkt, Running};
 
@@ -204,6 +204,29 @@ fn a_machine_that_hangs_is_killed_in_time() {
     signal(monitor, 19);
     rkt.run(&["stop", &uuid]).ok();
     failed(&rkt, running.wait(), &uuid, "did not stop in time");
+}
+
+#[test]
+#[ignore = "runs in the lab"]
+fn a_stop_does_not_wait_for_who_does_not_read() {
+    let rkt = Rkt::new();
+    let file = rkt.word("uuid");
+    let save = format!("--uuid-file-save={file}");
+    let image = rkt.shell();
+    let words = Rkt::run_words(&KVM, &[&save, &image, "--", "exec yes"]);
+    let mut command = rkt.command(&words);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let output = child.stdout.take().unwrap();
+    eventually("nothing more fits into the pipe", || {
+        rustix::io::ioctl_fionread(&output).unwrap() >= 60 << 10
+    });
+    rkt.note();
+    rkt.run(&["stop", &fs::read_to_string(file).unwrap()]).ok();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{status}");
+    drop(output);
+    rkt.collect();
+    rkt.is_clean();
 }
 
 #[test]
