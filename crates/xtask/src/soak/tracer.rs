@@ -5,8 +5,9 @@ use crate::error::TaskError;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use rustix::process::WaitOptions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -16,6 +17,10 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Waits to be traced, then becomes the command.
 const GATE: &str = "kill -STOP $$; exec \"$@\"";
+/// `__WALL`: threads and processes of all kinds.
+const ALL_KINDS: u32 = 0x4000_0000;
+/// What a stop at a system call is told as: `SIGTRAP | 0x80`.
+const SYSTEM_CALL: i32 = 5 | 0x80;
 /// `PTRACE_SYSCALL_INFO_ENTRY`
 const ENTRY: u8 = 1;
 
@@ -113,26 +118,32 @@ impl Tracer {
 
     fn follow(&mut self) -> Result<(), Errno> {
         while !self.alive.is_empty() {
-            match waitpid(None, Some(WaitPidFlag::__WALL)) {
-                Ok(WaitStatus::PtraceSyscall(pid)) => {
+            let all = WaitOptions::from_bits_retain(ALL_KINDS);
+            let (pid, status) = match rustix::process::wait(all) {
+                Ok(Some((pid, status))) => (Pid::from_raw(pid.as_raw_nonzero().get()), status),
+                Ok(None) | Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
+            };
+            let Some(signal) = status.stopping_signal() else {
+                self.alive.remove(&pid);
+                self.order.remove(&pid);
+                continue;
+            };
+            match (signal, status.as_raw() >> 16) {
+                (SYSTEM_CALL, _) => {
                     self.call(pid);
                     resume(pid, None);
                 }
-                Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
+                (_, 0) => {
+                    self.meet(pid);
+                    // Signals beyond those with names interrupt a virtual processor, and have done so by now.
+                    resume(pid, Signal::try_from(signal).ok());
+                }
+                (_, event) => {
                     self.event(pid, event);
                     resume(pid, None);
                 }
-                Ok(WaitStatus::Stopped(pid, signal)) => {
-                    self.meet(pid);
-                    resume(pid, Some(signal));
-                }
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => {
-                    self.alive.remove(&pid);
-                    self.order.remove(&pid);
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(Errno::ECHILD) => return Ok(()),
-                Err(errno) => return Err(errno),
             }
         }
         Ok(())
