@@ -5,7 +5,7 @@ use crate::say;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The project's folder.
 #[derive(Debug)]
@@ -56,6 +56,10 @@ fn shown(command: &Command) -> String {
 pub(crate) fn call(command: &mut Command) -> Result<(), TaskError> {
     let started = command.status();
     let status = started.map_err(|source| TaskError::Start { program: shown(command), source })?;
+    ended(command, status)
+}
+
+fn ended(command: &Command, status: ExitStatus) -> Result<(), TaskError> {
     if status.success() {
         Ok(())
     } else {
@@ -81,11 +85,7 @@ pub(crate) fn watch(command: &mut Command, mut look: impl FnMut(&str)) -> Result
         }
     }
     let status = child.wait().map_err(failed)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(TaskError::Program { program: shown(command), status })
-    }
+    ended(command, status)
 }
 
 /// Runs a program; what it printed.
@@ -93,9 +93,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String, TaskError> {
     let started =
         command.stdout(Stdio::piped()).spawn().and_then(std::process::Child::wait_with_output);
     let output = started.map_err(|source| TaskError::Start { program: shown(command), source })?;
-    if !output.status.success() {
-        return Err(TaskError::Program { program: shown(command), status: output.status });
-    }
+    ended(command, output.status)?;
     String::from_utf8(output.stdout)
         .map_err(|error| TaskError::Output { program: shown(command), problem: error.to_string() })
 }
