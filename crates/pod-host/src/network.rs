@@ -203,11 +203,10 @@ pub fn leave_as_started(uuid: &str, dir: &PodDir) {
 fn leave_if_over(dir: &PodDir, uuid: &str) -> bool {
     // It becomes part of a path.
     let is_uuid = PodUuid::parse(uuid).is_ok_and(|parsed| parsed.to_string() == uuid);
-    let Some(pods) = dir.path().parent().and_then(Path::parent).filter(|_| is_uuid) else {
+    let Some(pods) = dir.pods().filter(|_| is_uuid) else {
         return false;
     };
-    // A pod only moves forward.
-    let mut folders = ["run", "exited-garbage"].into_iter();
+    let mut folders = Beside::FOLDERS.into_iter();
     let Some(other) = folders.find_map(|name| PodDir::open(pods.join(name).join(uuid)).ok()) else {
         return false;
     };
@@ -241,7 +240,7 @@ pub fn leave(uuid: &str, local: Option<&str>, dir: &PodDir, depth: teardown::Dep
 /// Has the programs of a dead pod's networks drop what no living pod beside it needs; what fails is told.
 pub fn collect(uuid: &str, local: Option<&str>, dir: &PodDir) {
     // Pods that run are next to the folder of those that do not.
-    let Some(pods) = dir.path().parent().and_then(Path::parent) else { return };
+    let Some(pods) = dir.pods() else { return };
     let living = pods.join("run");
     for failure in with_pod(uuid, local, dir, |pod| pod_net::collect::collect(pod, &living)) {
         log::warn!("networking: {}", sys::cause::chain(&failure));

@@ -69,7 +69,7 @@ pub(crate) fn hold_off(dir: &PodDir, selected: &[Selected]) -> Result<Option<Loc
 
 /// The lock of the folder of pods in which this pod is; `None` where it is in none.
 fn lock(dir: &PodDir, mode: lock::Mode) -> Result<Option<LockFd>, PathError> {
-    let Some(pods) = dir.path().parent().and_then(Path::parent) else { return Ok(None) };
+    let Some(pods) = dir.pods() else { return Ok(None) };
     let path = pods.join(LOCK);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let fd = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).at("open", &path)?;

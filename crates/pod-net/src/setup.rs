@@ -83,6 +83,9 @@ pub struct Beside<'a> {
 }
 
 impl<'a> Beside<'a> {
+    /// The folders, in that of pods, of those that may have networks. A pod only moves forward.
+    pub const FOLDERS: [&'static str; 2] = ["run", "exited-garbage"];
+
     /// Those beside the pod of a folder. `leave` is given that and the UUID of another: if it is one of them and over, it
     /// leaves its networks, and `true` is returned.
     pub fn new(dir: &'a PodDir, leave: fn(&PodDir, &str) -> bool) -> Self {
@@ -91,8 +94,8 @@ impl<'a> Beside<'a> {
 
     /// The bridges that take packets of loopback addresses for the sake of any of them, by their records.
     pub(crate) fn opened(self) -> Vec<String> {
-        let Some(pods) = self.dir.path().parent().and_then(Path::parent) else { return Vec::new() };
-        let folders = ["run", "exited-garbage"].map(|name| std::fs::read_dir(pods.join(name)));
+        let Some(pods) = self.dir.pods() else { return Vec::new() };
+        let folders = Self::FOLDERS.map(|name| std::fs::read_dir(pods.join(name)));
         let pods = folders.into_iter().flatten().flatten().flatten();
         // Who cannot be read now has been deleted, and so has left.
         let dirs = pods.filter_map(|entry| PodDir::open(entry.path()).ok());

@@ -175,6 +175,11 @@ impl PodDir {
         &self.path
     }
 
+    /// The folder of pods in which it is, by state; `None` where it is in none.
+    pub fn pods(&self) -> Option<&Path> {
+        self.path.parent()?.parent()
+    }
+
     /// Opens something below the folder, following no link that leads out of it.
     ///
     /// # Errors
